@@ -1,0 +1,156 @@
+//! What each side declares that it can do, and the question whether it did.
+
+use crate::object::{RawJson, open_object};
+
+open_object! {
+    /// A capability with an optional `listChanged`.
+    pub struct ListCapability {
+        optional {
+            /// Will changes of the list be announced?
+            list_changed: bool = "listChanged",
+        }
+    }
+}
+
+open_object! {
+    /// The `resources` capability.
+    pub struct ResourcesCapability {
+        optional {
+            /// Can single resources be subscribed to?
+            subscribe: bool = "subscribe",
+            /// Will changes of the list be announced?
+            list_changed: bool = "listChanged",
+        }
+    }
+}
+
+open_object! {
+    /// What a client can do. An open set.
+    pub struct ClientCapabilities {
+        optional {
+            /// Non-standard capabilities.
+            experimental: RawJson = "experimental",
+            /// It can say what roots there are.
+            roots: ListCapability = "roots",
+            /// It can sample from a model.
+            sampling: RawJson = "sampling",
+            /// It can ask the person (from 2025-06-18).
+            elicitation: RawJson = "elicitation",
+            /// Tasks (only 2025-11-25).
+            tasks: RawJson = "tasks",
+            /// Extensions by identifier (from 2026-07-28).
+            extensions: RawJson = "extensions",
+        }
+    }
+}
+
+open_object! {
+    /// What a server can do. An open set.
+    pub struct ServerCapabilities {
+        optional {
+            /// Non-standard capabilities.
+            experimental: RawJson = "experimental",
+            /// It sends log messages.
+            logging: RawJson = "logging",
+            /// It completes arguments (from 2025-03-26).
+            completions: RawJson = "completions",
+            /// It has prompts.
+            prompts: ListCapability = "prompts",
+            /// It has resources.
+            resources: ResourcesCapability = "resources",
+            /// It has tools.
+            tools: ListCapability = "tools",
+            /// Tasks (only 2025-11-25).
+            tasks: RawJson = "tasks",
+            /// Extensions by identifier (from 2026-07-28).
+            extensions: RawJson = "extensions",
+        }
+    }
+}
+
+/// A capability that a method needs its receiver, or a notification its sender, to have declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Capability {
+    /// None.
+    None,
+    /// Server: `prompts`.
+    Prompts,
+    /// Server: `prompts.listChanged`.
+    PromptsListChanged,
+    /// Server: `resources`.
+    Resources,
+    /// Server: `resources.subscribe`.
+    ResourcesSubscribe,
+    /// Server: `resources.listChanged`.
+    ResourcesListChanged,
+    /// Server: `tools`.
+    Tools,
+    /// Server: `tools.listChanged`.
+    ToolsListChanged,
+    /// Server: `completions`, in revisions that have it.
+    Completions,
+    /// Server: `logging`.
+    Logging,
+    /// Client: `roots`.
+    Roots,
+    /// Client: `roots.listChanged`.
+    RootsListChanged,
+    /// Client: `sampling`.
+    Sampling,
+    /// Client: `elicitation`.
+    Elicitation,
+}
+
+impl Capability {
+    /// The name on the wire, for messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Prompts => "prompts",
+            Self::PromptsListChanged => "prompts.listChanged",
+            Self::Resources => "resources",
+            Self::ResourcesSubscribe => "resources.subscribe",
+            Self::ResourcesListChanged => "resources.listChanged",
+            Self::Tools => "tools",
+            Self::ToolsListChanged => "tools.listChanged",
+            Self::Completions => "completions",
+            Self::Logging => "logging",
+            Self::Roots => "roots",
+            Self::RootsListChanged => "roots.listChanged",
+            Self::Sampling => "sampling",
+            Self::Elicitation => "elicitation",
+        }
+    }
+
+    /// Did the two sides declare it?
+    pub fn declared(self, client: &ClientCapabilities, server: &ServerCapabilities) -> bool {
+        let yes = |flag: Option<bool>| flag == Some(true);
+        match self {
+            Self::None => true,
+            Self::Prompts => server.prompts.is_some(),
+            Self::PromptsListChanged => {
+                yes(server.prompts.as_ref().and_then(|prompts| prompts.list_changed))
+            }
+            Self::Resources => server.resources.is_some(),
+            Self::ResourcesSubscribe => {
+                yes(server.resources.as_ref().and_then(|resources| resources.subscribe))
+            }
+            Self::ResourcesListChanged => {
+                yes(server.resources.as_ref().and_then(|resources| resources.list_changed))
+            }
+            Self::Tools => server.tools.is_some(),
+            Self::ToolsListChanged => {
+                yes(server.tools.as_ref().and_then(|tools| tools.list_changed))
+            }
+            Self::Completions => server.completions.is_some(),
+            Self::Logging => server.logging.is_some(),
+            Self::Roots => client.roots.is_some(),
+            Self::RootsListChanged => {
+                yes(client.roots.as_ref().and_then(|roots| roots.list_changed))
+            }
+            Self::Sampling => client.sampling.is_some(),
+            Self::Elicitation => client.elicitation.is_some(),
+        }
+    }
+}

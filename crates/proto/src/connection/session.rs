@@ -1,0 +1,947 @@
+//! The conversation of the handshake era, both roles: `initialize`, then requests in both
+//! directions until the transport closes.
+//!
+//! A [`Session`] has four kinds of methods: getters; `receive` and `handle_*` for what happens;
+//! commands for what we want to say; `poll_output` and `next_timeout` for what the machine wants.
+//! It holds ids, states, deadlines and rates, and no handler, no buffer of the transport and no
+//! clock. Results are encoded by the caller: a request that is answered at once is never
+//! registered here, one that is not is registered by [`Session::begin`].
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cancellation::CancelledParams;
+use crate::capability::{Capability, ClientCapabilities, ServerCapabilities};
+use crate::connection::negotiate;
+use crate::connection::outgoing::{IdSource, Outgoing, Timeouts};
+use crate::connection::rate::Rate;
+use crate::connection::{Ignored, Inbound, Output, Received};
+use crate::error::{Error, Misuse, PeerIncompatible, PeerMisbehaved};
+use crate::jsonrpc::{ErrorObject, IdRef, RequestId, code};
+use crate::lifecycle::{Implementation, InitializeParams, InitializeResult};
+use crate::limits::Limits;
+use crate::logging::{LoggingLevel, SetLevelParams};
+use crate::method::{Kind, Method, Role};
+use crate::pagination::Empty;
+use crate::progress::ProgressParams;
+use crate::revision::Revision;
+use crate::time::Moment;
+use crate::wire::encode;
+use crate::wire::project::Project;
+use crate::wire::scan::{Fault, Malformed, Message, Params, RawStr, Scanner, member};
+
+/// Periodic pings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PingPlan {
+    /// How long the peer may be silent before it is asked.
+    pub interval: Duration,
+    /// How long its answer may take.
+    pub timeout: Duration,
+    /// How many unanswered pings in a row end the connection.
+    pub failures: u32,
+}
+
+/// What a session is made with.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// Who we are.
+    pub info: Implementation,
+    /// The revisions that we speak, oldest first, all of the handshake era.
+    pub revisions: Vec<Revision>,
+    /// What we can do as a client.
+    pub client_capabilities: ClientCapabilities,
+    /// What we can do as a server.
+    pub server_capabilities: ServerCapabilities,
+    /// How to use our server, for the model.
+    pub instructions: Option<String>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Periodic pings, off unless asked for.
+    pub ping: Option<PingPlan>,
+}
+
+impl SessionConfig {
+    /// A configuration without capabilities.
+    pub fn new(info: Implementation) -> Self {
+        Self {
+            info,
+            revisions: Revision::NEGOTIABLE.to_vec(),
+            client_capabilities: ClientCapabilities::new(),
+            server_capabilities: ServerCapabilities::new(),
+            instructions: None,
+            limits: Limits::default(),
+            ping: None,
+        }
+    }
+}
+
+/// Where the handshake stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Client: nothing sent yet.
+    Idle,
+    /// Server: nothing but `initialize` and `ping` is answered.
+    AwaitingInitialize,
+    /// Client: `initialize` is sent; its id.
+    AwaitingInitializeResult(i64),
+    /// Server: answered, `notifications/initialized` has not come yet.
+    AwaitingInitialized,
+    /// Both sides may say everything.
+    Operating,
+    /// Over.
+    Closed,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    bytes: usize,
+}
+
+/// The state machine of one handshake-era connection.
+#[derive(Debug)]
+pub struct Session {
+    role: Role,
+    state: State,
+    revision: Revision,
+    config: SessionConfig,
+    peer_info: Option<Implementation>,
+    peer_instructions: Option<String>,
+    ids: IdSource,
+    scanner: Scanner,
+    outgoing: Outgoing,
+    in_flight: HashMap<RequestId, InFlight>,
+    bytes_in_flight: usize,
+    level: LoggingLevel,
+    calls: Rate,
+    notifications: Rate,
+    logs: Rate,
+    logs_dropped: u64,
+    subscriptions: HashSet<Box<str>>,
+    output: VecDeque<Output>,
+    heard: Moment,
+    ping: Option<PingState>,
+}
+
+#[derive(Debug)]
+struct PingState {
+    plan: PingPlan,
+    waiting: Option<i64>,
+    failures: u32,
+}
+
+// Getters.
+impl Session {
+    /// Which end we are.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The revision of the session; before the handshake the oldest that we speak.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Is the handshake done?
+    pub fn is_operating(&self) -> bool {
+        self.state == State::Operating
+    }
+
+    /// Is it over?
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Who the peer says it is.
+    pub fn peer_info(&self) -> Option<&Implementation> {
+        self.peer_info.as_ref()
+    }
+
+    /// The instructions of the server, as a client.
+    pub fn peer_instructions(&self) -> Option<&str> {
+        self.peer_instructions.as_deref()
+    }
+
+    /// What the client declared.
+    pub fn client_capabilities(&self) -> &ClientCapabilities {
+        &self.config.client_capabilities
+    }
+
+    /// What the server declared.
+    pub fn server_capabilities(&self) -> &ServerCapabilities {
+        &self.config.server_capabilities
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// The least severe log level that the client wants.
+    pub fn level(&self) -> LoggingLevel {
+        self.level
+    }
+
+    /// Requests that were begun and are not finished.
+    pub fn requests_in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Requests of ours that wait for an answer.
+    pub fn requests_outstanding(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Is the bound on bytes in flight passed? Then reading should pause.
+    pub fn is_overfull(&self) -> bool {
+        self.bytes_in_flight > self.config.limits.bytes_in_flight
+    }
+
+    /// Is the peer subscribed to this resource, or to one that it lies below?
+    pub fn is_subscribed(&self, uri: &str) -> bool {
+        self.subscriptions.contains(uri)
+            || self.subscriptions.iter().any(|subscribed| {
+                uri.strip_prefix(&**subscribed)
+                    .is_some_and(|rest| subscribed.ends_with('/') || rest.starts_with('/'))
+            })
+    }
+}
+
+// Making one.
+impl Session {
+    /// The server's end: waits for `initialize`.
+    pub fn server(config: SessionConfig, ids: IdSource) -> Self {
+        Self::new(Role::Server, State::AwaitingInitialize, config, ids)
+    }
+
+    /// The client's end: [`Session::connect`] starts the handshake.
+    pub fn client(config: SessionConfig, ids: IdSource) -> Self {
+        Self::new(Role::Client, State::Idle, config, ids)
+    }
+
+    fn new(role: Role, state: State, mut config: SessionConfig, ids: IdSource) -> Self {
+        // What the peer declares takes the place of what is not ours to declare.
+        match role {
+            Role::Server => config.client_capabilities = ClientCapabilities::new(),
+            Role::Client => config.server_capabilities = ServerCapabilities::new(),
+        }
+        let limits = &config.limits;
+        Self {
+            role,
+            state,
+            revision: config
+                .revisions
+                .iter()
+                .copied()
+                .min()
+                .unwrap_or(Revision::V2024_11_05),
+            peer_info: None,
+            peer_instructions: None,
+            ids,
+            scanner: Scanner::new(),
+            outgoing: Outgoing::default(),
+            in_flight: HashMap::new(),
+            bytes_in_flight: 0,
+            level: LoggingLevel::Info,
+            calls: Rate::new(limits.calls_per_second, limits.calls_burst),
+            notifications: Rate::new(
+                limits.notifications_per_second,
+                limits.notifications_burst,
+            ),
+            logs: Rate::new(limits.log_messages_per_second, limits.log_messages_burst),
+            logs_dropped: 0,
+            subscriptions: HashSet::new(),
+            output: VecDeque::new(),
+            heard: Moment::START,
+            ping: config.ping.map(|plan| PingState {
+                plan,
+                waiting: None,
+                failures: 0,
+            }),
+            config,
+        }
+    }
+}
+
+// What happens.
+impl Session {
+    /// Takes one message and says what it is.
+    pub fn receive<'a>(&mut self, now: Moment, bytes: &'a [u8]) -> Received<'a> {
+        if self.state == State::Closed {
+            return Received::Ignored(Ignored::Closed);
+        }
+        self.heard = now;
+        match self.scanner.scan(bytes, &self.config.limits) {
+            Ok(Message::Request { id, method, params }) => {
+                self.receive_request(bytes.len(), id, method, params)
+            }
+            Ok(Message::Notification { method, params }) => {
+                self.receive_notification(now, method, params)
+            }
+            Ok(Message::Result { id, result }) => self.receive_response(now, id, Ok(result)),
+            Ok(Message::Error { id, error }) => self.receive_error(now, id, error),
+            Err(malformed) => self.handle_malformed(malformed),
+        }
+    }
+
+    /// Takes what the framer made of bytes that are no message.
+    pub fn handle_malformed<'a>(&mut self, malformed: Malformed) -> Received<'a> {
+        let Malformed {
+            fault,
+            id,
+            response,
+        } = malformed;
+        let ours = id.as_ref().and_then(own_id);
+        if response || fault == Fault::NeitherResultNorError {
+            if let Some(id) = ours.filter(|id| self.outgoing.contains(*id)) {
+                self.outgoing.end(id);
+                self.forget_ping(id);
+                let error = match fault {
+                    Fault::TooLarge(_) => Error::Limit("message_bytes"),
+                    fault => PeerMisbehaved::Malformed(fault).into(),
+                };
+                if self.state == State::AwaitingInitializeResult(id) {
+                    self.close(error);
+                    return Received::Handled;
+                }
+                return Received::Failed { id, error };
+            }
+            if response {
+                return Received::Ignored(Ignored::MalformedResponse(fault.to_string()));
+            }
+        }
+        self.refuse(id.as_ref(), &fault.to_error());
+        Received::Handled
+    }
+
+    /// The transport is closed. What waits has failed; the ids come back.
+    pub fn handle_closed(&mut self) -> Vec<i64> {
+        self.state = State::Closed;
+        self.in_flight.clear();
+        self.bytes_in_flight = 0;
+        self.outgoing.drain()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        while let Some((id, waiting, after)) = self.outgoing.expired(now) {
+            if self.forget_ping(id) {
+                self.ping_failed();
+                continue;
+            }
+            let error = Error::TimedOut {
+                method: waiting.method,
+                after,
+            };
+            if waiting.method == Method::Initialize {
+                self.close(error);
+                continue;
+            }
+            self.send_cancelled(id, Some("timed out"));
+            self.output.push_back(Output::Failed { id, error });
+        }
+        self.ping_if_silent(now);
+    }
+
+    fn receive_request<'a>(
+        &mut self,
+        bytes: usize,
+        id: IdRef<'a>,
+        name: RawStr<'a>,
+        params: Params<'a>,
+    ) -> Received<'a> {
+        if bytes > self.config.limits.request_bytes {
+            let error = ErrorObject::limit("request_bytes", self.config.limits.request_bytes);
+            return self.refuse_request(id, &error);
+        }
+        let name = name.text();
+        let method = Method::from_name(&name);
+        if let Err(error) = self.may_ask_now(method) {
+            return self.refuse_request(id, &error);
+        }
+        if !self.in_flight.is_empty() && self.in_flight.contains_key(&id.to_owned()) {
+            let error = ErrorObject::new(
+                code::INVALID_REQUEST,
+                "Invalid request: the id belongs to a request that is still being worked on",
+            );
+            return self.refuse_request(id, &error);
+        }
+        match method {
+            Some(Method::Ping) => {
+                self.reply(id, &Empty::new());
+                Received::Handled
+            }
+            Some(Method::Initialize) if self.role == Role::Server => self.initialize(id, &params),
+            Some(method) => self.route_request(bytes, id, method, params),
+            None => self.refuse_request(id, &ErrorObject::method_not_found(&name)),
+        }
+    }
+
+    /// The order of the handshake.
+    fn may_ask_now(&self, method: Option<Method>) -> Result<(), ErrorObject> {
+        let early = |what| Err(ErrorObject::new(code::INVALID_REQUEST, what));
+        match (self.state, method) {
+            (_, Some(Method::Ping)) => Ok(()),
+            (State::AwaitingInitialize, Some(Method::Initialize)) => Ok(()),
+            (State::AwaitingInitialize, _) => {
+                early("Invalid request: the first request is initialize")
+            }
+            (State::Idle | State::AwaitingInitializeResult(_), _) => {
+                early("Invalid request: the session is not initialized yet")
+            }
+            (_, Some(Method::Initialize)) if self.role == Role::Server => {
+                early("Invalid request: the session is initialized already")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn route_request<'a>(
+        &mut self,
+        bytes: usize,
+        id: IdRef<'a>,
+        method: Method,
+        params: Params<'a>,
+    ) -> Received<'a> {
+        let row = method.row();
+        let declared = |capability: Capability| {
+            capability.declared(
+                &self.config.client_capabilities,
+                &self.config.server_capabilities,
+            )
+        };
+        if row.kind != Kind::Request
+            || !method.goes_to(self.role)
+            || !method.exists_in(self.revision)
+            || !declared(method.capability_in(self.revision))
+        {
+            return self.refuse_request(id, &ErrorObject::method_not_found(row.name));
+        }
+        if method == Method::LoggingSetLevel {
+            return self.set_level(id, &params);
+        }
+        let allowed = self.config.limits.requests_in_flight;
+        if self.in_flight.len() >= allowed {
+            return self.refuse_request(id, &ErrorObject::limit("requests_in_flight", allowed));
+        }
+        let progress_token = match progress_token(&params, &self.config.limits) {
+            Ok(token) => token,
+            Err(error) => return self.refuse_request(id, &error),
+        };
+        Received::Request(Inbound {
+            id,
+            method,
+            params,
+            progress_token,
+            bytes,
+        })
+    }
+
+    fn initialize<'a>(&mut self, id: IdRef<'a>, params: &Params<'a>) -> Received<'a> {
+        let params: InitializeParams = match params.decode() {
+            Ok(params) => params,
+            Err(error) => return self.refuse_request(id, &error),
+        };
+        self.revision = negotiate::answer(&params.protocol_version, &self.config.revisions);
+        self.config.client_capabilities = params.capabilities;
+        self.peer_info = Some(params.client_info);
+        let mut result = InitializeResult::new(
+            self.revision.as_str(),
+            self.config.server_capabilities.clone(),
+            self.config.info.clone(),
+        );
+        result.instructions = self.config.instructions.clone();
+        result.project(self.revision);
+        self.state = State::AwaitingInitialized;
+        self.reply(id, &result);
+        Received::Handled
+    }
+
+    fn set_level<'a>(&mut self, id: IdRef<'a>, params: &Params<'a>) -> Received<'a> {
+        match params.decode::<SetLevelParams>() {
+            Ok(params) => {
+                self.level = params.level;
+                self.reply(id, &Empty::new());
+                Received::Handled
+            }
+            Err(_) => self.refuse_request(id, &ErrorObject::invalid_params("Invalid log level")),
+        }
+    }
+
+    fn receive_notification<'a>(
+        &mut self,
+        now: Moment,
+        name: RawStr<'a>,
+        params: Params<'a>,
+    ) -> Received<'a> {
+        let name = name.text();
+        let known = Method::from_name(&name).filter(|method| {
+            method.row().kind == Kind::Notification
+                && method.goes_to(self.role)
+                && method.exists_in(self.revision)
+        });
+        let Some(method) = known else {
+            let shown = name.chars().take(64).collect();
+            return Received::Ignored(Ignored::UnknownNotification(shown));
+        };
+        match method {
+            Method::Cancelled => return self.receive_cancelled(&params),
+            Method::Progress => return self.receive_progress(now, &params),
+            Method::Initialized if self.state == State::AwaitingInitialized => {
+                self.state = State::Operating;
+                return Received::Initialized;
+            }
+            _ => {}
+        }
+        // Log messages may come before the answer to initialize.
+        let early_log =
+            method == Method::Message && matches!(self.state, State::AwaitingInitializeResult(_));
+        if !(self.state == State::Operating
+            || self.state == State::AwaitingInitialized
+            || early_log)
+        {
+            return Received::Ignored(Ignored::TooEarly);
+        }
+        if !self.notifications.take(now) {
+            return Received::Ignored(Ignored::TooMany);
+        }
+        let capability = method.capability_in(self.revision);
+        if !early_log
+            && !capability.declared(
+                &self.config.client_capabilities,
+                &self.config.server_capabilities,
+            )
+            && !is_sent_undeclared(method)
+        {
+            return Received::Ignored(Ignored::UndeclaredCapability(method));
+        }
+        Received::Notification { method, params }
+    }
+
+    fn receive_cancelled<'a>(&mut self, params: &Params<'a>) -> Received<'a> {
+        let Ok(params) = params.decode::<CancelledParams>() else {
+            return Received::Ignored(Ignored::MalformedCancellation);
+        };
+        if !self.finish(&params.request_id) {
+            return Received::Ignored(Ignored::UnknownCancellation);
+        }
+        Received::Cancelled {
+            id: params.request_id,
+            reason: params.reason,
+        }
+    }
+
+    fn receive_progress<'a>(&mut self, now: Moment, params: &Params<'a>) -> Received<'a> {
+        let Ok(params) = params.decode::<ProgressParams>() else {
+            return Received::Ignored(Ignored::StrayProgress);
+        };
+        match own_id(&params.progress_token) {
+            Some(id) if self.outgoing.progress(now, id, params.progress) => {
+                Received::Progress { id, params }
+            }
+            _ => Received::Ignored(Ignored::StrayProgress),
+        }
+    }
+
+    fn receive_error<'a>(
+        &mut self,
+        now: Moment,
+        id: Option<IdRef<'a>>,
+        error: &'a str,
+    ) -> Received<'a> {
+        let error = serde_json::from_str::<ErrorObject>(error);
+        match (id, error) {
+            (Some(id), Ok(error)) => self.receive_response(now, id, Err(error)),
+            (Some(id), Err(_)) => self.handle_malformed(Malformed {
+                fault: Fault::ErrorNotAnObject,
+                id: Some(id.to_owned()),
+                response: true,
+            }),
+            (None, Ok(error)) => {
+                Received::Ignored(Ignored::MalformedResponse(format!("error without id: {error}")))
+            }
+            (None, Err(error)) => {
+                Received::Ignored(Ignored::MalformedResponse(error.to_string()))
+            }
+        }
+    }
+
+    fn receive_response<'a>(
+        &mut self,
+        now: Moment,
+        id: IdRef<'a>,
+        outcome: Result<&'a str, ErrorObject>,
+    ) -> Received<'a> {
+        let Some(id) = own_id(&id.to_owned()) else {
+            return Received::Ignored(Ignored::UnknownResponse);
+        };
+        let Some(waiting) = self.outgoing.end(id) else {
+            return Received::Ignored(Ignored::UnknownResponse);
+        };
+        if self.forget_ping(id) {
+            if let Some(ping) = &mut self.ping {
+                ping.failures = 0;
+            }
+            return Received::Handled;
+        }
+        if self.state == State::AwaitingInitializeResult(id) {
+            return self.receive_initialize_result(now, outcome);
+        }
+        Received::Response {
+            id,
+            method: waiting.method,
+            outcome,
+        }
+    }
+
+    fn receive_initialize_result<'a>(
+        &mut self,
+        _now: Moment,
+        outcome: Result<&'a str, ErrorObject>,
+    ) -> Received<'a> {
+        match self.accept_initialize_result(outcome) {
+            Ok(()) => Received::Initialized,
+            Err(error) => {
+                self.close(error);
+                Received::Handled
+            }
+        }
+    }
+
+    fn accept_initialize_result(
+        &mut self,
+        outcome: Result<&str, ErrorObject>,
+    ) -> Result<(), Error> {
+        let raw = outcome.map_err(|error| self.unsupported_version(&error))?;
+        let result: InitializeResult = serde_json::from_str(raw).map_err(|error| {
+            PeerMisbehaved::ResultDoesNotFit(Method::Initialize, error.to_string())
+        })?;
+        self.revision = negotiate::accept(&result.protocol_version, &self.config.revisions)?;
+        self.config.server_capabilities = result.capabilities;
+        self.peer_info = Some(result.server_info);
+        self.peer_instructions = result.instructions;
+        self.state = State::Operating;
+        let mut message = Vec::new();
+        if encode::notification(&mut message, Method::Initialized, None::<&Empty>).is_ok() {
+            self.output.push_back(Output::Send(message));
+        }
+        Ok(())
+    }
+
+    /// Some servers refuse a version with an error instead of naming another.
+    fn unsupported_version(&self, error: &ErrorObject) -> Error {
+        #[derive(serde::Deserialize)]
+        struct Data {
+            supported: Vec<String>,
+        }
+
+        let data = error.data.as_ref().map_or("null", |data| data.get());
+        match serde_json::from_str::<Data>(data) {
+            Ok(data) => PeerIncompatible::Version {
+                offered: data.supported.join(", ").chars().take(256).collect(),
+                supported: self.config.revisions.clone(),
+            }
+            .into(),
+            Err(_) => Error::Refused(error.clone()),
+        }
+    }
+}
+
+// What we want to say.
+impl Session {
+    /// Client: sends `initialize`.
+    pub fn connect(&mut self, now: Moment) -> Result<(), Error> {
+        if self.role != Role::Client || self.state != State::Idle {
+            return Err(Misuse::WrongDirection(Method::Initialize).into());
+        }
+        let newest = negotiate::newest(&self.config.revisions);
+        let mut params = InitializeParams::new(
+            newest.as_str(),
+            self.config.client_capabilities.clone(),
+            self.config.info.clone(),
+        );
+        params.project(newest);
+        let id = self.ids.next_id();
+        let mut message = Vec::new();
+        encode::request(&mut message, id, Method::Initialize, Some(&params))
+            .map_err(|error| Misuse::NotSerializable(error.to_string()))?;
+        let timeouts = Timeouts {
+            idle: Some(self.config.limits.initialize_timeout),
+            max: None,
+        };
+        self.outgoing.begin(now, id, Method::Initialize, timeouts);
+        self.state = State::AwaitingInitializeResult(id);
+        self.output.push_back(Output::Send(message));
+        Ok(())
+    }
+
+    /// Asks to send a request whose id came from the [`IdSource`] of this session. The caller
+    /// sends the message only if this succeeds.
+    pub fn request(
+        &mut self,
+        now: Moment,
+        id: i64,
+        method: Method,
+        timeouts: Timeouts,
+    ) -> Result<(), Error> {
+        self.may_send(method)?;
+        if self.outgoing.len() >= self.config.limits.requests_outstanding {
+            return Err(Error::Limit("requests_outstanding"));
+        }
+        self.outgoing.begin(now, id, method, timeouts);
+        Ok(())
+    }
+
+    /// Asks to send a notification.
+    pub fn notify(&mut self, method: Method) -> Result<(), Error> {
+        self.may_send(method)
+    }
+
+    fn may_send(&self, method: Method) -> Result<(), Error> {
+        if self.state == State::Closed {
+            return Err(Error::Closed);
+        }
+        if !method.goes_to(self.role.peer()) {
+            return Err(Misuse::WrongDirection(method).into());
+        }
+        // Before the handshake is done: pings, and log messages once it has begun.
+        let early = method == Method::Ping
+            || method == Method::Message && self.state == State::AwaitingInitialized
+            || matches!(method, Method::Progress | Method::Cancelled);
+        if self.state != State::Operating && !early {
+            return Err(Misuse::NotInitialized.into());
+        }
+        if !method.exists_in(self.revision) {
+            return Err(PeerIncompatible::MethodNotInRevision(method, self.revision).into());
+        }
+        let capability = method.capability_in(self.revision);
+        if capability.declared(
+            &self.config.client_capabilities,
+            &self.config.server_capabilities,
+        ) {
+            return Ok(());
+        }
+        // Requests need the receiver's capability, notifications the sender's own.
+        Err(match method.row().kind {
+            Kind::Request => PeerIncompatible::MissingCapability { capability, method }.into(),
+            Kind::Notification => Misuse::UndeclaredCapability(capability, method).into(),
+        })
+    }
+
+    /// Withdraws a request of ours. A late answer will be ignored.
+    pub fn cancel(&mut self, id: i64, reason: Option<&str>) -> Result<(), Error> {
+        match self.outgoing.method(id) {
+            None => Ok(()),
+            Some(Method::Initialize) => Err(Misuse::CancelInitialize.into()),
+            Some(_) => {
+                self.outgoing.end(id);
+                self.send_cancelled(id, reason);
+                Ok(())
+            }
+        }
+    }
+
+    /// Registers a received request that was not answered at once.
+    pub fn begin(&mut self, id: RequestId, bytes: usize) {
+        self.bytes_in_flight += bytes;
+        self.in_flight.insert(id, InFlight { bytes });
+    }
+
+    /// Ends a request that was begun. `false`: it was cancelled, or is unknown; say nothing.
+    pub fn finish(&mut self, id: &RequestId) -> bool {
+        match self.in_flight.remove(id) {
+            Some(in_flight) => {
+                self.bytes_in_flight = self.bytes_in_flight.saturating_sub(in_flight.bytes);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Counts one call or completion against the rate of this peer.
+    pub fn count_call(&mut self, now: Moment) -> Result<(), ErrorObject> {
+        if self.calls.take(now) {
+            return Ok(());
+        }
+        Err(ErrorObject::limit(
+            "calls_per_second",
+            self.config.limits.calls_per_second,
+        ))
+    }
+
+    /// May a log message of this level go out now? Counts it against the rate. With the first
+    /// one after a gap comes the number of those that were dropped.
+    pub fn log(&mut self, now: Moment, level: LoggingLevel) -> Option<u64> {
+        if level < self.level || self.may_send(Method::Message).is_err() {
+            return None;
+        }
+        if !self.logs.take(now) {
+            self.logs_dropped += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.logs_dropped))
+    }
+
+    /// Remembers a subscription.
+    pub fn subscribe(&mut self, uri: &str) -> Result<(), ErrorObject> {
+        let allowed = self.config.limits.subscriptions;
+        if self.subscriptions.len() >= allowed && !self.subscriptions.contains(uri) {
+            return Err(ErrorObject::limit("subscriptions", allowed));
+        }
+        self.subscriptions.insert(uri.into());
+        Ok(())
+    }
+
+    /// Forgets a subscription; whether there was one.
+    pub fn unsubscribe(&mut self, uri: &str) -> bool {
+        self.subscriptions.remove(uri)
+    }
+}
+
+// What the machine wants.
+impl Session {
+    /// The next thing to do, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.output.pop_front()
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called.
+    pub fn next_timeout(&mut self) -> Option<Moment> {
+        let deadline = self.outgoing.next_deadline();
+        let ping = self
+            .ping
+            .as_ref()
+            .filter(|ping| ping.waiting.is_none() && self.state == State::Operating)
+            .map(|ping| self.heard + ping.plan.interval);
+        match (deadline, ping) {
+            (Some(deadline), Some(ping)) => Some(deadline.min(ping)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn reply(&mut self, id: IdRef<'_>, result: &impl Serialize) {
+        let mut message = Vec::new();
+        // On failure an internal error stands in the message already.
+        let _ = encode::result(&mut message, &id, result);
+        self.output.push_back(Output::Send(message));
+    }
+
+    fn refuse_request<'a>(&mut self, id: IdRef<'a>, error: &ErrorObject) -> Received<'a> {
+        let mut message = Vec::new();
+        encode::error(&mut message, &id, error);
+        self.output.push_back(Output::Send(message));
+        Received::Handled
+    }
+
+    fn refuse(&mut self, id: Option<&RequestId>, error: &ErrorObject) {
+        let mut message = Vec::new();
+        match id {
+            Some(id) => encode::error(&mut message, id, error),
+            None => {
+                let unreadable = self.revision.rules().unreadable_id;
+                encode::error_without_id(&mut message, unreadable, error);
+            }
+        }
+        self.output.push_back(Output::Send(message));
+    }
+
+    fn send_cancelled(&mut self, id: i64, reason: Option<&str>) {
+        let mut params = CancelledParams::new(id);
+        params.reason = reason.map(str::to_owned);
+        let mut message = Vec::new();
+        if encode::notification(&mut message, Method::Cancelled, Some(&params)).is_ok() {
+            self.output.push_back(Output::Send(message));
+        }
+    }
+
+    fn close(&mut self, error: Error) {
+        self.state = State::Closed;
+        self.output.push_back(Output::Close(error));
+    }
+
+    /// Was this the ping that waits?
+    fn forget_ping(&mut self, id: i64) -> bool {
+        match &mut self.ping {
+            Some(ping) if ping.waiting == Some(id) => {
+                ping.waiting = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn ping_failed(&mut self) {
+        let Some(ping) = &mut self.ping else { return };
+        ping.failures += 1;
+        if ping.failures >= ping.plan.failures {
+            self.close(PeerMisbehaved::PingUnanswered.into());
+        }
+    }
+
+    fn ping_if_silent(&mut self, now: Moment) {
+        if self.state != State::Operating {
+            return;
+        }
+        let Some(ping) = &mut self.ping else { return };
+        if ping.waiting.is_some() || now.since(self.heard) < ping.plan.interval {
+            return;
+        }
+        let id = self.ids.next_id();
+        ping.waiting = Some(id);
+        let timeouts = Timeouts {
+            idle: Some(ping.plan.timeout),
+            max: None,
+        };
+        self.heard = now;
+        self.outgoing.begin(now, id, Method::Ping, timeouts);
+        let mut message = Vec::new();
+        if encode::request(&mut message, id, Method::Ping, None::<&Empty>).is_ok() {
+            self.output.push_back(Output::Send(message));
+        }
+    }
+}
+
+/// Our ids are integers; some peers give them back as text.
+fn own_id(id: &RequestId) -> Option<i64> {
+    match id {
+        RequestId::Number(number) => Some(*number),
+        RequestId::String(text) => text.parse().ok(),
+    }
+}
+
+/// Servers in the field announce changes without having declared it; a client that asks again
+/// loses nothing.
+fn is_sent_undeclared(method: Method) -> bool {
+    matches!(
+        method,
+        Method::ToolsListChanged
+            | Method::PromptsListChanged
+            | Method::ResourcesListChanged
+            | Method::ResourcesUpdated
+            | Method::RootsListChanged
+            | Method::Message
+    )
+}
+
+/// The raw progress token of a request. Null counts as none.
+fn progress_token<'a>(
+    params: &Params<'a>,
+    limits: &Limits,
+) -> Result<Option<&'a str>, ErrorObject> {
+    let Some(meta) = params.get("_meta").filter(|meta| meta.starts_with('{')) else {
+        return Ok(None);
+    };
+    let Some(token) = member(meta, "progressToken").filter(|token| *token != "null") else {
+        return Ok(None);
+    };
+    if token.len() > limits.token_bytes {
+        return Err(ErrorObject::limit("token_bytes", limits.token_bytes));
+    }
+    if token.starts_with('"') || token.parse::<i64>().is_ok() {
+        return Ok(Some(token));
+    }
+    Err(ErrorObject::invalid_params(
+        "Invalid params: a progress token is a string or an integer",
+    ))
+}

@@ -1,0 +1,155 @@
+//! The conversation of 2026-07-28: every request carries its version and the client's
+//! capabilities in `_meta`, and a server that needs input answers with questions.
+//!
+//! This file holds the envelope, the check of a request against it, and the result types of a
+//! round of input. Sealed state over several rounds, discovery and subscriptions are not here
+//! yet; a server speaks this era only when it is told to.
+
+use std::collections::BTreeMap;
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::capability::ClientCapabilities;
+use crate::jsonrpc::{ErrorObject, code};
+use crate::lifecycle::Implementation;
+use crate::method::Method;
+use crate::object::RawJson;
+use crate::revision::{Era, Revision};
+use crate::wire::scan::{Params, member};
+
+/// `_meta` key: the version of this request.
+pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// `_meta` key: what the client can do for this request.
+pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// `_meta` key: who the client says it is.
+pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+
+/// What a request says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope {
+    /// The version that it is written in.
+    pub revision: Revision,
+    /// What the client can do, for this request only.
+    pub client_capabilities: ClientCapabilities,
+    /// Who the client says it is. For logs, never for decisions.
+    pub client_info: Option<Implementation>,
+}
+
+/// Does this request belong to the stateless era? Asked once, at the door.
+pub fn is_stateless(params: &Params<'_>) -> bool {
+    params
+        .get("_meta")
+        .is_some_and(|meta| meta.starts_with('{') && member(meta, PROTOCOL_VERSION).is_some())
+}
+
+impl Envelope {
+    /// Reads and checks the envelope of a request; `supported` are the versions that are served.
+    pub fn read(params: &Params<'_>, supported: &[Revision]) -> Result<Self, ErrorObject> {
+        let meta = params
+            .get("_meta")
+            .filter(|meta| meta.starts_with('{'))
+            .ok_or_else(|| missing("_meta"))?;
+        let version: String = required(meta, PROTOCOL_VERSION)?;
+        let revision = supported
+            .iter()
+            .copied()
+            .find(|revision| revision.era() == Era::Stateless && revision.as_str() == version)
+            .ok_or_else(|| unsupported(&version, supported))?;
+        Ok(Self {
+            revision,
+            client_capabilities: required(meta, CLIENT_CAPABILITIES)?,
+            // Self-reported and only for display: what cannot be read counts as absent.
+            client_info: member(meta, CLIENT_INFO).and_then(|raw| serde_json::from_str(raw).ok()),
+        })
+    }
+}
+
+fn required<T: serde::de::DeserializeOwned>(meta: &str, key: &str) -> Result<T, ErrorObject> {
+    let raw = member(meta, key).ok_or_else(|| missing(key))?;
+    serde_json::from_str(raw)
+        .map_err(|error| ErrorObject::invalid_params(format!("Invalid _meta {key}: {error}")))
+}
+
+fn missing(key: &str) -> ErrorObject {
+    ErrorObject::invalid_params(format!("Invalid params: {key} is missing"))
+}
+
+fn unsupported(requested: &str, supported: &[Revision]) -> ErrorObject {
+    let supported: Vec<&str> = supported.iter().map(|one| one.as_str()).collect();
+    let requested: String = requested.chars().take(64).collect();
+    ErrorObject::new(code::UNSUPPORTED_VERSION, "Unsupported protocol version").with_data(
+        &serde_json::json!({ "supported": supported, "requested": requested }),
+    )
+}
+
+/// A request needs a capability that the client did not declare.
+pub fn missing_capability(name: &str) -> ErrorObject {
+    let mut required = serde_json::Map::new();
+    required.insert(name.to_owned(), serde_json::json!({}));
+    ErrorObject::new(
+        code::MISSING_CLIENT_CAPABILITY,
+        format!("The client capability {name} is needed"),
+    )
+    .with_data(&serde_json::json!({ "requiredCapabilities": required }))
+}
+
+/// One question of a round of input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputRequest {
+    /// `elicitation/create`, `sampling/createMessage` or `roots/list`.
+    pub method: String,
+    /// Its params.
+    pub params: RawJson,
+}
+
+impl InputRequest {
+    /// A question.
+    pub fn new(method: Method, params: &impl Serialize) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            method: method.name().to_owned(),
+            params: RawJson::from_value(params)?,
+        })
+    }
+}
+
+/// Answers by key, as they come with a retry.
+pub type InputResponses = BTreeMap<String, RawJson>;
+
+/// A result that asks instead of answering.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputRequired {
+    /// The questions by key.
+    pub input_requests: BTreeMap<String, InputRequest>,
+}
+
+impl Serialize for InputRequired {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("resultType", "input_required")?;
+        map.serialize_entry("inputRequests", &self.input_requests)?;
+        map.end()
+    }
+}
+
+/// Reads the answers of a retry. A value that is no object counts as none, so that the questions
+/// are asked again.
+pub fn input_responses(params: &Params<'_>) -> InputResponses {
+    params
+        .get("inputResponses")
+        .and_then(|raw| serde_json::from_str(raw).ok())
+        .unwrap_or_default()
+}
+
+/// Puts `resultType: "complete"` in front of the members of an encoded result object.
+pub fn complete(result: &[u8]) -> Vec<u8> {
+    const HEAD: &[u8] = b"{\"resultType\":\"complete\"";
+    let mut complete = Vec::with_capacity(HEAD.len() + result.len() + 1);
+    complete.extend_from_slice(HEAD);
+    let members = result.strip_prefix(b"{").unwrap_or(b"}");
+    if !members.starts_with(b"}") {
+        complete.push(b',');
+    }
+    complete.extend_from_slice(members);
+    complete
+}

@@ -1,0 +1,57 @@
+//! `elicitation/create`, from 2025-06-18 on: the server asks the person for something.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::object::{Meta, RawJson, open_object};
+
+open_object! {
+    /// Params of `elicitation/create`. Form mode has a schema, URL mode (from 2025-11-25) a URL.
+    pub struct ElicitParams {
+        required {
+            /// What the person reads.
+            message: String = "message",
+        }
+        optional {
+            /// `form` or `url` (from 2025-11-25); absent means form.
+            mode: String = "mode",
+            /// A flat schema of what is asked.
+            requested_schema: RawJson = "requestedSchema",
+            /// The page to open in URL mode.
+            url: String = "url",
+            /// Names a URL elicitation (only 2025-11-25).
+            elicitation_id: String = "elicitationId",
+            /// Attached metadata.
+            meta: Box<Meta> = "_meta",
+        }
+    }
+}
+
+/// What the person did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ElicitAction {
+    /// Answered.
+    Accept,
+    /// Refused.
+    Decline,
+    /// Dismissed it without choosing.
+    Cancel,
+}
+
+open_object! {
+    /// Result of `elicitation/create`.
+    pub struct ElicitResult {
+        required {
+            /// What the person did.
+            action: ElicitAction = "action",
+        }
+        optional {
+            /// The answers, only with `accept` in form mode.
+            content: BTreeMap<String, RawJson> = "content",
+            /// Attached metadata.
+            meta: Box<Meta> = "_meta",
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Every bound of the protocol stack, with its unit and its reason. Nothing in the crates above
+//! holds a peer's data in a queue, a cache or a loop without one of these.
+
+use std::time::Duration;
+
+/// Bounds on what a peer can make us hold or do. "Peer" is one connection.
+///
+/// Each field can be changed; `Limits::default()` is what everything runs with otherwise.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one inbound message. Results may carry files and images, hence 16 MiB.
+    /// At the bound the message is dropped while it streams in, its id is still read, and that
+    /// call fails; the connection lives.
+    pub message_bytes: usize,
+    /// Bytes of one inbound request or notification. Smaller than results: arguments come from
+    /// a model or a person. At the bound the request is answered with a limit error.
+    pub request_bytes: usize,
+    /// Nesting of arrays and objects. Nobody writes deeper data by hand, and each level costs
+    /// stack in the typed decoders. At the bound: invalid params.
+    pub json_depth: usize,
+    /// Values in one message. A small value costs some hundred bytes once it is a tree, so bytes
+    /// alone are no bound. At the bound: invalid params.
+    pub json_nodes: usize,
+    /// Members of one object. At the bound: invalid params.
+    pub json_keys: usize,
+    /// Bytes of a request id, a progress token or a cursor. They are kept while a request runs.
+    pub token_bytes: usize,
+    /// Bytes of a URI or URI template. At the bound: invalid params.
+    pub uri_bytes: usize,
+    /// Bytes of requests being worked on for one peer. At the bound reading pauses for at most
+    /// [`Limits::stall`], then the connection is closed with a reason.
+    pub bytes_in_flight: usize,
+    /// Requests being worked on for one peer. At the bound a further request is refused at once,
+    /// while answers, cancellations, pings and progress are still taken in.
+    pub requests_in_flight: usize,
+    /// Requests that we have sent and that wait for an answer. At the bound: a local error.
+    pub requests_outstanding: usize,
+    /// Calls and completions per second of one peer. At the bound: limit error.
+    pub calls_per_second: f64,
+    /// How many calls may come at once before the rate counts.
+    pub calls_burst: f64,
+    /// Notifications per second that one peer may send. Beyond it they are dropped with one log
+    /// line; cancellations and progress of a request of ours are always taken in.
+    pub notifications_per_second: f64,
+    /// How many notifications may come at once before the rate counts.
+    pub notifications_burst: f64,
+    /// Log messages per second that we send to one peer; beyond it they are counted, not sent.
+    pub log_messages_per_second: f64,
+    /// How many log messages may go out at once before the rate counts.
+    pub log_messages_burst: f64,
+    /// Progress notifications per second of one call; between them only the newest is kept.
+    pub progress_per_second: f64,
+    /// How many progress notifications of a call go out at once before the rate counts.
+    pub progress_burst: f64,
+    /// How long a request that we sent may stay without an answer or progress.
+    pub request_timeout: Duration,
+    /// How long a request may take in all, whatever progress comes. `None`: no such bound.
+    pub request_timeout_max: Option<Duration>,
+    /// How long the answer to `initialize` may take. Servers that install themselves on the first
+    /// start need more than a usual request.
+    pub initialize_timeout: Duration,
+    /// How long a peer may refuse to read, or hold us above the byte bound, before it is closed.
+    pub stall: Duration,
+    /// Bytes waiting to be written to a peer. At the bound notifications are dropped with one
+    /// log line and requests are refused; results are kept, bounded by the bytes in flight.
+    pub outbox_bytes: usize,
+    /// How long a cancelled handler, or any handler at shutdown, may go on to clean up.
+    pub grace: Duration,
+    /// Pages of one list that a client fetches. At the bound: an error that names the list.
+    pub list_pages: usize,
+    /// Tools, resources, prompts or templates of one list that a client takes.
+    pub list_items: usize,
+    /// Resource subscriptions of one peer. At the bound: limit error.
+    pub subscriptions: usize,
+    /// Values in a completion result; the specification says 100.
+    pub completion_values: usize,
+    /// Nesting of a JSON Schema. At the bound registration fails.
+    pub schema_depth: usize,
+    /// Sub-schemas of a JSON Schema. At the bound registration fails.
+    pub schema_nodes: usize,
+    /// Bytes of a compiled regular expression of a JSON Schema.
+    pub schema_regex_bytes: usize,
+    /// Bytes of one line that a child process writes to stderr; the rest of the line is cut.
+    pub stderr_line_bytes: usize,
+    /// Lines of a child's stderr that are kept for error messages.
+    pub stderr_lines: usize,
+}
+
+impl Limits {
+    /// The default bounds as a constant.
+    pub const DEFAULT: Self = Self {
+        message_bytes: 16 * 1024 * 1024,
+        request_bytes: 4 * 1024 * 1024,
+        json_depth: 64,
+        json_nodes: 100_000,
+        json_keys: 10_000,
+        token_bytes: 1024,
+        uri_bytes: 8 * 1024,
+        bytes_in_flight: 32 * 1024 * 1024,
+        requests_in_flight: 256,
+        requests_outstanding: 1024,
+        calls_per_second: 1000.0,
+        calls_burst: 2000.0,
+        notifications_per_second: 200.0,
+        notifications_burst: 1000.0,
+        log_messages_per_second: 200.0,
+        log_messages_burst: 1000.0,
+        progress_per_second: 20.0,
+        progress_burst: 32.0,
+        request_timeout: Duration::from_secs(60),
+        request_timeout_max: None,
+        initialize_timeout: Duration::from_secs(60),
+        stall: Duration::from_secs(30),
+        outbox_bytes: 4 * 1024 * 1024,
+        grace: Duration::from_secs(5),
+        list_pages: 64,
+        list_items: 2000,
+        subscriptions: 1024,
+        completion_values: 100,
+        schema_depth: 32,
+        schema_nodes: 2000,
+        schema_regex_bytes: 256 * 1024,
+        stderr_line_bytes: 16 * 1024,
+        stderr_lines: 64,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

@@ -1,0 +1,819 @@
+//! One pass over the bytes of a message: checks that it is JSON, within the bounds, free of
+//! duplicate keys, and a JSON-RPC message; and notes where its parts are.
+//!
+//! Nothing is copied and no tree is built. What comes out borrows from the input, so the decoder
+//! of the user's own type reads the raw arguments directly. Duplicate keys are refused because a
+//! document must mean the same to everyone who reads it after us.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::jsonrpc::{ErrorObject, IdRef, RequestId, code, unescape};
+use crate::limits::Limits;
+use crate::wire::skim::Skim;
+
+/// A JSON-RPC message, its parts borrowed from the bytes it was read from.
+#[derive(Debug, Clone, Copy)]
+pub enum Message<'a> {
+    /// A request.
+    Request {
+        /// Its id.
+        id: IdRef<'a>,
+        /// The method, possibly with JSON escapes.
+        method: RawStr<'a>,
+        /// Its params.
+        params: Params<'a>,
+    },
+    /// A notification.
+    Notification {
+        /// The method, possibly with JSON escapes.
+        method: RawStr<'a>,
+        /// Its params.
+        params: Params<'a>,
+    },
+    /// A success response.
+    Result {
+        /// The id of the request.
+        id: IdRef<'a>,
+        /// The JSON text of `result`.
+        result: &'a str,
+    },
+    /// An error response.
+    Error {
+        /// The id of the request; `None` when the peer could not read it.
+        id: Option<IdRef<'a>>,
+        /// The JSON text of `error`.
+        error: &'a str,
+    },
+}
+
+/// A JSON string as it stands in the input, quotes included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawStr<'a>(&'a str);
+
+impl<'a> RawStr<'a> {
+    /// The text that it stands for.
+    pub fn text(self) -> Cow<'a, str> {
+        unescape(self.0)
+    }
+}
+
+/// How many members of `params` are noted during the scan. The methods of the protocol have at
+/// most five on the hot path; the rest is found by reading again.
+const NOTED: usize = 6;
+
+/// The `params` of a request or notification: an object, or absent.
+#[derive(Debug, Clone, Copy)]
+pub struct Params<'a> {
+    raw: Option<&'a str>,
+    noted: [(&'a str, &'a str); NOTED],
+    count: usize,
+    /// Every member was noted, and no key has escapes.
+    complete: bool,
+}
+
+impl<'a> Params<'a> {
+    /// No params.
+    pub const ABSENT: Params<'static> = Params {
+        raw: None,
+        noted: [("", ""); NOTED],
+        count: 0,
+        complete: true,
+    };
+
+    /// The JSON text, `{}` when absent.
+    pub fn as_json(&self) -> &'a str {
+        self.raw.unwrap_or("{}")
+    }
+
+    /// Was there a `params` member?
+    pub fn is_present(&self) -> bool {
+        self.raw.is_some()
+    }
+
+    /// The JSON text of one member.
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        let noted = self.noted.get(..self.count).unwrap_or_default();
+        if let Some((_, value)) = noted.iter().find(|(name, _)| *name == key) {
+            return Some(value);
+        }
+        if self.complete {
+            return None;
+        }
+        member(self.as_json(), key)
+    }
+
+    /// A member that is a string.
+    pub fn get_str(&self, key: &str) -> Option<Cow<'a, str>> {
+        self.get(key)
+            .filter(|raw| raw.starts_with('"'))
+            .map(unescape)
+    }
+
+    /// Decodes all params into a type.
+    pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, ErrorObject> {
+        serde_json::from_str(self.as_json())
+            .map_err(|error| ErrorObject::invalid_params(format!("Invalid params: {error}")))
+    }
+}
+
+/// The raw value of a member of an object that is known to be well formed.
+pub fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
+    struct Find<'k>(&'k str);
+
+    impl<'de> serde::de::Visitor<'de> for Find<'_> {
+        type Value = Option<&'de str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(
+            self,
+            mut map: A,
+        ) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            while let Some(name) = map.next_key_seed(crate::object::KeySeed)? {
+                let value = map.next_value::<&'de serde_json::value::RawValue>()?;
+                if name == self.0 {
+                    found = Some(value.get());
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    use serde::Deserializer;
+    let mut reader = serde_json::Deserializer::from_str(object);
+    reader.deserialize_map(Find(key)).ok().flatten()
+}
+
+/// Why bytes are no message that we take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Not UTF-8.
+    NotUtf8,
+    /// A byte order mark at the start.
+    ByteOrderMark,
+    /// Not JSON; the offset in bytes and what was wrong there.
+    NotJson(usize, &'static str),
+    /// Nested deeper than the bound.
+    TooDeep(usize),
+    /// More values than the bound.
+    TooManyNodes(usize),
+    /// More members in one object than the bound.
+    TooManyKeys(usize),
+    /// The same key twice in one object.
+    DuplicateKey(String),
+    /// A bound on bytes was passed.
+    TooLarge(usize),
+    /// An array of messages, in a revision without batching.
+    Batch,
+    /// JSON, but no object.
+    NotAnObject,
+    /// `jsonrpc` is not `"2.0"`.
+    WrongVersion,
+    /// The id is null, a fraction, too long or of another type.
+    InvalidId,
+    /// `method` is no string.
+    InvalidMethod,
+    /// `params` is no object.
+    ParamsNotAnObject,
+    /// A response with both `result` and `error`.
+    ResultAndError,
+    /// Neither `method` nor `result` nor `error`.
+    NeitherResultNorError,
+    /// `error` is no object.
+    ErrorNotAnObject,
+    /// A request that carries `result` or `error` too.
+    MethodAndResult,
+}
+
+impl Fault {
+    /// The JSON-RPC error code.
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::NotUtf8 | Self::ByteOrderMark | Self::NotJson(..) => code::PARSE_ERROR,
+            Self::TooDeep(_)
+            | Self::TooManyNodes(_)
+            | Self::TooManyKeys(_)
+            | Self::DuplicateKey(_)
+            | Self::ParamsNotAnObject => code::INVALID_PARAMS,
+            Self::TooLarge(_) => code::LIMIT_EXCEEDED,
+            _ => code::INVALID_REQUEST,
+        }
+    }
+
+    /// The error object that answers it.
+    pub fn to_error(&self) -> ErrorObject {
+        match self {
+            Self::TooLarge(allowed) => ErrorObject::limit("message_bytes", allowed),
+            _ => ErrorObject::new(self.code(), self.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotUtf8 => f.write_str("Parse error: not UTF-8"),
+            Self::ByteOrderMark => f.write_str("Parse error: starts with a byte order mark"),
+            Self::NotJson(at, what) => write!(f, "Parse error at byte {at}: {what}"),
+            Self::TooDeep(allowed) => write!(f, "Nested deeper than {allowed} levels"),
+            Self::TooManyNodes(allowed) => write!(f, "More than {allowed} values in one message"),
+            Self::TooManyKeys(allowed) => write!(f, "More than {allowed} members in one object"),
+            Self::DuplicateKey(key) => write!(f, "Duplicate key {key:?} in one object"),
+            Self::TooLarge(allowed) => write!(f, "Message larger than {allowed} bytes"),
+            Self::Batch => f.write_str("Invalid request: this revision has no batches"),
+            Self::NotAnObject => f.write_str("Invalid request: a message is an object"),
+            Self::WrongVersion => f.write_str("Invalid request: jsonrpc must be \"2.0\""),
+            Self::InvalidId => f.write_str("Invalid request: an id is a string or an integer"),
+            Self::InvalidMethod => f.write_str("Invalid request: method is a string"),
+            Self::ParamsNotAnObject => f.write_str("Invalid params: params is an object"),
+            Self::ResultAndError => f.write_str("Invalid response: both result and error"),
+            Self::NeitherResultNorError => {
+                f.write_str("Invalid request: neither method nor result nor error")
+            }
+            Self::ErrorNotAnObject => f.write_str("Invalid response: error is an object"),
+            Self::MethodAndResult => {
+                f.write_str("Invalid request: both a request and a response")
+            }
+        }
+    }
+}
+
+/// What is known of bytes that are no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// What is wrong.
+    pub fault: Fault,
+    /// The id, where it could be read.
+    pub id: Option<RequestId>,
+    /// Does it look like a response? Responses are never answered.
+    pub response: bool,
+}
+
+/// Where the scanner remembers keys between messages, so that scanning allocates nothing.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    keys: Vec<Span>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    fn of(self, text: &str) -> &str {
+        text.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+impl Scanner {
+    /// A scanner with empty scratch space.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads one message. `batching` says whether an array is answered as such.
+    pub fn scan<'a>(&mut self, bytes: &'a [u8], limits: &Limits) -> Result<Message<'a>, Malformed> {
+        if bytes.starts_with(b"\xef\xbb\xbf") {
+            return Err(unreadable(Fault::ByteOrderMark));
+        }
+        if bytes.len() > limits.message_bytes || bytes.len() > u32::MAX as usize {
+            return Err(skimmed(bytes, Fault::TooLarge(limits.message_bytes), limits));
+        }
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return Err(unreadable(Fault::NotUtf8));
+        };
+        self.keys.clear();
+        let mut cursor = Cursor {
+            text,
+            bytes,
+            at: 0,
+            nodes: 0,
+            keys: &mut self.keys,
+            limits,
+        };
+        cursor.message().map_err(|fault| match fault {
+            Fault::NotJson(..) => unreadable(fault),
+            _ => skimmed(bytes, fault, limits),
+        })
+    }
+
+    /// Checks one JSON value against the same rules as a message, for text from elsewhere.
+    pub fn check(&mut self, text: &str, limits: &Limits) -> Result<(), Fault> {
+        self.keys.clear();
+        let mut cursor = Cursor {
+            text,
+            bytes: text.as_bytes(),
+            at: 0,
+            nodes: 0,
+            keys: &mut self.keys,
+            limits,
+        };
+        cursor.skip_space();
+        cursor.value(0)?;
+        cursor.end()
+    }
+}
+
+fn unreadable(fault: Fault) -> Malformed {
+    Malformed {
+        fault,
+        id: None,
+        response: false,
+    }
+}
+
+/// Reads the id of a message that was refused, without trusting anything else of it.
+fn skimmed(bytes: &[u8], fault: Fault, limits: &Limits) -> Malformed {
+    let mut skim = Skim::new(limits.token_bytes);
+    skim.feed(bytes);
+    skim.finish(fault)
+}
+
+struct Cursor<'a, 's> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    nodes: usize,
+    keys: &'s mut Vec<Span>,
+    limits: &'s Limits,
+}
+
+/// The members of the envelope, as far as they were there.
+#[derive(Default)]
+struct Parts<'a> {
+    jsonrpc: Option<&'a str>,
+    id: Option<&'a str>,
+    method: Option<&'a str>,
+    params: Option<Params<'a>>,
+    params_invalid: bool,
+    result: Option<&'a str>,
+    error: Option<&'a str>,
+}
+
+impl<'a> Cursor<'a, '_> {
+    fn message(&mut self) -> Result<Message<'a>, Fault> {
+        self.skip_space();
+        match self.peek() {
+            Some(b'{') => {}
+            Some(b'[') => {
+                self.value(0)?;
+                self.end()?;
+                return Err(Fault::Batch);
+            }
+            Some(_) => {
+                self.value(0)?;
+                self.end()?;
+                return Err(Fault::NotAnObject);
+            }
+            None => return Err(self.fault("empty")),
+        }
+        let parts = self.envelope()?;
+        self.end()?;
+        parts.classify(self.limits)
+    }
+
+    fn end(&mut self) -> Result<(), Fault> {
+        self.skip_space();
+        if self.at == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(self.fault("something follows the value"))
+        }
+    }
+
+    fn envelope(&mut self) -> Result<Parts<'a>, Fault> {
+        let mut parts = Parts::default();
+        self.members(1, |cursor, key, escaped| {
+            let slot = match key {
+                _ if escaped => return cursor.raw(1).map(drop),
+                "params" => return cursor.params(&mut parts),
+                "jsonrpc" => &mut parts.jsonrpc,
+                "id" => &mut parts.id,
+                "method" => &mut parts.method,
+                "result" => &mut parts.result,
+                "error" => &mut parts.error,
+                _ => return cursor.raw(1).map(drop),
+            };
+            *slot = Some(cursor.raw(1)?);
+            Ok(())
+        })?;
+        Ok(parts)
+    }
+
+    fn params(&mut self, parts: &mut Parts<'a>) -> Result<(), Fault> {
+        let start = self.at;
+        if self.peek() != Some(b'{') {
+            let raw = self.raw(1)?;
+            // Several peers write null for "none".
+            parts.params_invalid = raw != "null";
+            return Ok(());
+        }
+        let mut params = Params::ABSENT;
+        self.members(2, |cursor, key, escaped| {
+            let value = cursor.raw(2)?;
+            match params.noted.get_mut(params.count) {
+                Some(slot) if !escaped => {
+                    *slot = (key, value);
+                    params.count += 1;
+                }
+                _ => params.complete = false,
+            }
+            Ok(())
+        })?;
+        params.raw = Some(self.since(start));
+        parts.params = Some(params);
+        Ok(())
+    }
+
+    /// Reads a value and gives its text.
+    fn raw(&mut self, depth: usize) -> Result<&'a str, Fault> {
+        let start = self.at;
+        self.value(depth)?;
+        Ok(self.since(start))
+    }
+
+    fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    fn value(&mut self, depth: usize) -> Result<(), Fault> {
+        match self.peek() {
+            Some(b'"') => {
+                self.count()?;
+                self.string().map(drop)
+            }
+            Some(b'{') => self.members(depth + 1, |cursor, _, _| cursor.value(depth + 1)),
+            Some(b'[') => self.array(depth + 1),
+            Some(b'-' | b'0'..=b'9') => {
+                self.count()?;
+                self.number()
+            }
+            Some(b't') => self.word("true"),
+            Some(b'f') => self.word("false"),
+            Some(b'n') => self.word("null"),
+            Some(_) => Err(self.fault("expected a value")),
+            None => Err(self.fault("the message ends too early")),
+        }
+    }
+
+    /// Reads an object; `each` gets every key with the cursor at its value.
+    fn members(
+        &mut self,
+        depth: usize,
+        mut each: impl FnMut(&mut Self, &'a str, bool) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.count()?;
+        if depth > self.limits.json_depth {
+            return Err(Fault::TooDeep(self.limits.json_depth));
+        }
+        self.at += 1;
+        let first_key = self.keys.len();
+        let mut any_escaped = false;
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return Err(self.fault("expected a key"));
+            }
+            let (span, escaped) = self.string()?;
+            any_escaped |= escaped;
+            if self.keys.len() - first_key >= self.limits.json_keys {
+                return Err(Fault::TooManyKeys(self.limits.json_keys));
+            }
+            self.keys.push(span);
+            self.skip_space();
+            if self.peek() != Some(b':') {
+                return Err(self.fault("expected a colon"));
+            }
+            self.at += 1;
+            self.skip_space();
+            let key = span.of(self.text);
+            each(self, key, escaped)?;
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => {
+                    self.at += 1;
+                    self.skip_space();
+                }
+                Some(b'}') => {
+                    self.at += 1;
+                    break;
+                }
+                Some(_) => return Err(self.fault("expected a comma or the end of the object")),
+                None => return Err(self.fault("the message ends too early")),
+            }
+        }
+        self.refuse_duplicates(first_key, any_escaped)?;
+        self.keys.truncate(first_key);
+        Ok(())
+    }
+
+    /// Pairs for the few keys of usual objects, sorting for the rest: no hash to attack, no
+    /// quadratic cost.
+    fn refuse_duplicates(&mut self, first_key: usize, any_escaped: bool) -> Result<(), Fault> {
+        const FEW: usize = 8;
+        let text = self.text;
+        let keys = self.keys.get_mut(first_key..).unwrap_or_default();
+        if any_escaped {
+            let mut decoded: Vec<String> = keys
+                .iter()
+                .map(|span| unescape(&format!("\"{}\"", span.of(text))).into_owned())
+                .collect();
+            decoded.sort_unstable();
+            return match decoded.windows(2).find(|pair| pair[0] == pair[1]) {
+                Some(pair) => Err(duplicate(&pair[0])),
+                None => Ok(()),
+            };
+        }
+        if keys.len() <= FEW {
+            for (index, key) in keys.iter().enumerate() {
+                for other in &keys[..index] {
+                    if key.end - key.start == other.end - other.start
+                        && key.of(text) == other.of(text)
+                    {
+                        return Err(duplicate(key.of(text)));
+                    }
+                }
+            }
+            return Ok(());
+        }
+        keys.sort_unstable_by_key(|span| span.of(text));
+        match keys
+            .windows(2)
+            .find(|pair| pair[0].of(text) == pair[1].of(text))
+        {
+            Some(pair) => Err(duplicate(pair[0].of(text))),
+            None => Ok(()),
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<(), Fault> {
+        self.count()?;
+        if depth > self.limits.json_depth {
+            return Err(Fault::TooDeep(self.limits.json_depth));
+        }
+        self.at += 1;
+        self.skip_space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.value(depth)?;
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => {
+                    self.at += 1;
+                    self.skip_space();
+                }
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(_) => return Err(self.fault("expected a comma or the end of the array")),
+                None => return Err(self.fault("the message ends too early")),
+            }
+        }
+    }
+
+    /// Reads a string from its opening quote; the span is what stands between the quotes.
+    fn string(&mut self) -> Result<(Span, bool), Fault> {
+        self.at += 1;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            self.at = skip_plain(self.bytes, self.at);
+            match self.peek() {
+                Some(b'"') => {
+                    let span = Span {
+                        start: start as u32,
+                        end: self.at as u32,
+                    };
+                    self.at += 1;
+                    return Ok((span, escaped));
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.fault("a control character in a string")),
+                None => return Err(self.fault("the message ends inside a string")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Fault> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(b'u') => match self.code_unit()? {
+                0xDC00..=0xDFFF => Err(self.fault("a lone surrogate")),
+                0xD800..=0xDBFF => {
+                    if self.peek() != Some(b'\\') || self.bytes.get(self.at + 1) != Some(&b'u') {
+                        return Err(self.fault("a lone surrogate"));
+                    }
+                    self.at += 1;
+                    match self.code_unit()? {
+                        0xDC00..=0xDFFF => Ok(()),
+                        _ => Err(self.fault("a lone surrogate")),
+                    }
+                }
+                _ => Ok(()),
+            },
+            _ => Err(self.fault("an unknown escape")),
+        }
+    }
+
+    /// Reads `uXXXX`.
+    fn code_unit(&mut self) -> Result<u32, Fault> {
+        let digits = self.bytes.get(self.at + 1..self.at + 5);
+        let unit = digits.and_then(|digits| {
+            digits.iter().try_fold(0, |unit, digit| {
+                Some(unit * 16 + char::from(*digit).to_digit(16)?)
+            })
+        });
+        match unit {
+            Some(unit) => {
+                self.at += 5;
+                Ok(unit)
+            }
+            None => Err(self.fault("an unknown escape")),
+        }
+    }
+
+    fn number(&mut self) -> Result<(), Fault> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits(),
+            _ => return Err(self.fault("expected a digit")),
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.some_digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.some_digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) {
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn some_digits(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        self.digits();
+        if self.at == start {
+            return Err(self.fault("expected a digit"));
+        }
+        Ok(())
+    }
+
+    fn word(&mut self, word: &'static str) -> Result<(), Fault> {
+        self.count()?;
+        let end = self.at + word.len();
+        if self.bytes.get(self.at..end) == Some(word.as_bytes()) {
+            self.at = end;
+            Ok(())
+        } else {
+            Err(self.fault("expected a value"))
+        }
+    }
+
+    fn count(&mut self) -> Result<(), Fault> {
+        self.nodes += 1;
+        if self.nodes > self.limits.json_nodes {
+            return Err(Fault::TooManyNodes(self.limits.json_nodes));
+        }
+        Ok(())
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn fault(&self, what: &'static str) -> Fault {
+        Fault::NotJson(self.at, what)
+    }
+}
+
+fn duplicate(key: &str) -> Fault {
+    Fault::DuplicateKey(key.chars().take(64).collect())
+}
+
+/// The first position from `at` on that needs a look: quote, backslash or control character.
+fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
+    const CHUNK: usize = 16;
+    let special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+    // A key or a short word ends within a few bytes; only what is longer is worth the chunks.
+    for _ in 0..CHUNK {
+        match bytes.get(at) {
+            Some(byte) if !special(*byte) => at += 1,
+            _ => return at,
+        }
+    }
+    while let Some(chunk) = bytes.get(at..at + CHUNK) {
+        let found = chunk
+            .iter()
+            .fold(0, |found, byte| found | u8::from(special(*byte)));
+        if found != 0 {
+            break;
+        }
+        at += CHUNK;
+    }
+    while let Some(byte) = bytes.get(at) {
+        if special(*byte) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+impl<'a> Parts<'a> {
+    fn classify(self, limits: &Limits) -> Result<Message<'a>, Fault> {
+        if self.jsonrpc != Some("\"2.0\"") {
+            return Err(Fault::WrongVersion);
+        }
+        // An explicit null is how some peers write "no error".
+        let error = self.error.filter(|error| *error != "null");
+        if let Some(method) = self.method {
+            if self.result.is_some() || error.is_some() {
+                return Err(Fault::MethodAndResult);
+            }
+            if !method.starts_with('"') {
+                return Err(Fault::InvalidMethod);
+            }
+            let id = self.id.map(|raw| checked_id(raw, limits)).transpose()?;
+            if self.params_invalid {
+                return Err(Fault::ParamsNotAnObject);
+            }
+            let method = RawStr(method);
+            let params = self.params.unwrap_or(Params::ABSENT);
+            return Ok(match id {
+                Some(id) => Message::Request { id, method, params },
+                None => Message::Notification { method, params },
+            });
+        }
+        match (self.result, error) {
+            (Some(_), Some(_)) => Err(Fault::ResultAndError),
+            (None, None) => Err(Fault::NeitherResultNorError),
+            (Some(result), None) => {
+                let id = self.id.ok_or(Fault::InvalidId)?;
+                Ok(Message::Result {
+                    id: checked_id(id, limits)?,
+                    result,
+                })
+            }
+            (None, Some(error)) => {
+                if !error.starts_with('{') {
+                    return Err(Fault::ErrorNotAnObject);
+                }
+                let id = match self.id {
+                    None | Some("null") => None,
+                    Some(id) => Some(checked_id(id, limits)?),
+                };
+                Ok(Message::Error { id, error })
+            }
+        }
+    }
+}
+
+fn checked_id<'a>(raw: &'a str, limits: &Limits) -> Result<IdRef<'a>, Fault> {
+    let fits = raw.len() <= limits.token_bytes;
+    if fits && (raw.starts_with('"') || raw.parse::<i64>().is_ok()) {
+        Ok(IdRef::checked(raw))
+    } else {
+        Err(Fault::InvalidId)
+    }
+}
