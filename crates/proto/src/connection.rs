@@ -23,6 +23,8 @@ use crate::wire::scan::Params;
 pub enum Received<'a> {
     /// A request for the caller to answer, once.
     Request(Inbound<'a>),
+    /// The same, from a client of the stateless era on the same stream.
+    Stateless(Inbound<'a>),
     /// A notification for the caller.
     Notification {
         /// Which one.

@@ -17,6 +17,7 @@ use crate::capability::{Capability, ClientCapabilities, ServerCapabilities};
 use crate::connection::negotiate;
 use crate::connection::outgoing::{IdSource, Outgoing, Timeouts};
 use crate::connection::rate::Rate;
+use crate::connection::stateless;
 use crate::connection::{Ignored, Inbound, Output, Received};
 use crate::error::{Error, Misuse, PeerIncompatible, PeerMisbehaved};
 use crate::jsonrpc::{ErrorObject, IdRef, RequestId, code};
@@ -50,6 +51,8 @@ pub struct SessionConfig {
     pub info: Implementation,
     /// The revisions that we speak, oldest first, all of the handshake era.
     pub revisions: Vec<Revision>,
+    /// The revisions of the stateless era that we serve beside, oldest first; none by default.
+    pub stateless: Vec<Revision>,
     /// What we can do as a client.
     pub client_capabilities: ClientCapabilities,
     /// What we can do as a server.
@@ -68,6 +71,7 @@ impl SessionConfig {
         Self {
             info,
             revisions: Revision::NEGOTIABLE.to_vec(),
+            stateless: Vec::new(),
             client_capabilities: ClientCapabilities::new(),
             server_capabilities: ServerCapabilities::new(),
             instructions: None,
@@ -357,15 +361,14 @@ impl Session {
         }
         let name = name.text();
         let method = Method::from_name(&name);
+        if !self.config.stateless.is_empty() && stateless::is_stateless(&params) {
+            return self.receive_stateless(bytes, id, &name, params);
+        }
         if let Err(error) = self.may_ask_now(method) {
             return self.refuse_request(id, &error);
         }
         if !self.in_flight.is_empty() && self.in_flight.contains_key(&id.to_owned()) {
-            let error = ErrorObject::new(
-                code::INVALID_REQUEST,
-                "Invalid request: the id belongs to a request that is still being worked on",
-            );
-            return self.refuse_request(id, &error);
+            return self.refuse_request(id, &id_in_use());
         }
         match method {
             Some(Method::Ping) => {
@@ -376,6 +379,39 @@ impl Session {
             Some(method) => self.route_request(bytes, id, method, params),
             None => self.refuse_request(id, &ErrorObject::method_not_found(&name)),
         }
+    }
+
+    /// A request that brings its own context. Whether the id is in use and how many are in flight
+    /// counts for both eras together, since they share the stream.
+    fn receive_stateless<'a>(
+        &mut self,
+        bytes: usize,
+        id: IdRef<'a>,
+        name: &str,
+        params: Params<'a>,
+    ) -> Received<'a> {
+        let known = Method::from_name(name).filter(|method| {
+            method.row().kind == Kind::Request
+                && method.goes_to(self.role)
+                && method.exists_in(Revision::V2026_07_28)
+        });
+        let Some(method) = known else {
+            return self.refuse_request(id, &ErrorObject::method_not_found(name));
+        };
+        let allowed = self.config.limits.requests_in_flight;
+        if self.in_flight.len() >= allowed {
+            return self.refuse_request(id, &ErrorObject::limit("requests_in_flight", allowed));
+        }
+        if self.in_flight.contains_key(&id.to_owned()) {
+            return self.refuse_request(id, &id_in_use());
+        }
+        Received::Stateless(Inbound {
+            id,
+            method,
+            params,
+            progress_token: None,
+            bytes,
+        })
     }
 
     /// The order of the handshake.
@@ -900,6 +936,13 @@ impl Session {
             self.output.push_back(Output::Send(message));
         }
     }
+}
+
+fn id_in_use() -> ErrorObject {
+    ErrorObject::new(
+        code::INVALID_REQUEST,
+        "Invalid request: the id belongs to a request that is still being worked on",
+    )
 }
 
 /// Our ids are integers; some peers give them back as text.

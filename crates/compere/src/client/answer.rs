@@ -1,0 +1,216 @@
+//! What a client answers when its server asks, and whom it tells what the server says.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll};
+
+use compere_proto::connection::Inbound;
+use compere_proto::connection::session::Session as Machine;
+use compere_proto::elicitation::{ElicitParams, ElicitResult};
+use compere_proto::jsonrpc::{ErrorObject, code};
+use compere_proto::logging::LogMessage;
+use compere_proto::resources::ResourceParams;
+use compere_proto::roots::{ListRootsResult, Root};
+use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
+use compere_proto::wire::scan::Params;
+use compere_proto::{Method, Moment};
+use tokio::sync::oneshot;
+
+use crate::driver::call::{BoxFuture, CallShared, Handling, Work};
+use crate::driver::outcome::Outcome;
+use crate::driver::peer::Peer;
+use crate::driver::{Side, Started};
+use crate::error::{Error, Result};
+
+/// Why a client does not answer.
+#[derive(Debug, Clone)]
+pub struct Refusal(ErrorObject);
+
+impl Refusal {
+    /// The person said no.
+    pub fn by_user(reason: impl Into<String>) -> Self {
+        Self(ErrorObject::new(code::REJECTED_BY_USER, reason.into()))
+    }
+
+    /// Any other error of the protocol.
+    pub fn with(error: ErrorObject) -> Self {
+        Self(error)
+    }
+}
+
+pub(crate) type OnSample =
+    Arc<dyn Fn(CreateMessageParams) -> BoxFuture<Result<CreateMessageResult, Refusal>> + Send + Sync>;
+pub(crate) type OnElicit =
+    Arc<dyn Fn(ElicitParams) -> BoxFuture<Result<ElicitResult, Refusal>> + Send + Sync>;
+
+pub(crate) fn boxed<P, R, F, Fut>(
+    handler: F,
+) -> Arc<dyn Fn(P) -> BoxFuture<Result<R, Refusal>> + Send + Sync>
+where
+    F: Fn(P) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, Refusal>> + Send + 'static,
+{
+    Arc::new(move |params| Box::pin(handler(params)))
+}
+
+/// Which list of the server changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list` and `resources/templates/list`.
+    Resources,
+}
+
+/// The handlers of a client.
+#[derive(Clone, Default)]
+pub(crate) struct Handlers {
+    pub(crate) on_sample: Option<OnSample>,
+    pub(crate) on_elicit: Option<OnElicit>,
+    pub(crate) on_log: Option<Arc<dyn Fn(LogMessage) + Send + Sync>>,
+    pub(crate) on_changed: Option<Arc<dyn Fn(Changed) + Send + Sync>>,
+    pub(crate) on_updated: Option<Arc<dyn Fn(String) + Send + Sync>>,
+}
+
+/// The roots of a client, changeable while it runs.
+#[derive(Default)]
+pub(crate) struct Roots(Mutex<Vec<Root>>);
+
+impl Roots {
+    pub(crate) fn set(&self, roots: Vec<Root>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = roots;
+    }
+
+    fn get(&self) -> Vec<Root> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// The client's half of a connection.
+pub(crate) struct ClientSide {
+    pub(crate) peer: Peer,
+    pub(crate) handlers: Handlers,
+    pub(crate) roots: Arc<Roots>,
+    /// Told when the handshake is done, or that it never will be.
+    pub(crate) ready: Option<oneshot::Sender<Result<()>>>,
+}
+
+impl Side for ClientSide {
+    fn request(
+        &mut self,
+        _machine: &mut Machine,
+        _now: Moment,
+        inbound: &Inbound<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let params = &inbound.params;
+        match inbound.method {
+            Method::RootsList => Started::Done(Outcome::ListRoots(
+                ListRootsResult::new().roots(self.roots.get()),
+            )),
+            Method::SamplingCreateMessage => {
+                self.ask(params, self.handlers.on_sample.clone(), Outcome::CreateMessage, context)
+            }
+            Method::ElicitationCreate => {
+                self.ask(params, self.handlers.on_elicit.clone(), Outcome::Elicit, context)
+            }
+            other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
+        }
+    }
+
+    fn notification(&mut self, _machine: &mut Machine, method: Method, params: &Params<'_>) {
+        let handlers = &self.handlers;
+        let changed = |what| {
+            if let Some(on_changed) = &handlers.on_changed {
+                on_changed(what);
+            }
+        };
+        match method {
+            Method::Message => {
+                if let (Some(on_log), Ok(message)) = (&handlers.on_log, params.decode()) {
+                    on_log(message);
+                }
+            }
+            Method::ToolsListChanged => changed(Changed::Tools),
+            Method::PromptsListChanged => changed(Changed::Prompts),
+            Method::ResourcesListChanged => changed(Changed::Resources),
+            Method::ResourcesUpdated => {
+                if let (Some(on_updated), Ok(params)) =
+                    (&handlers.on_updated, params.decode::<ResourceParams>())
+                {
+                    on_updated(params.uri);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn initialized(&mut self, _machine: &Machine) {
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(Ok(()));
+        }
+    }
+
+    fn ended(&mut self, error: Option<&Error>) {
+        if let Some(ready) = self.ready.take() {
+            let error = error
+                .cloned()
+                .unwrap_or_else(|| compere_proto::Error::Closed.into());
+            let _ = ready.send(Err(error));
+        }
+    }
+}
+
+impl ClientSide {
+    fn ask<P, R>(
+        &self,
+        params: &Params<'_>,
+        handler: Option<Arc<dyn Fn(P) -> BoxFuture<Result<R, Refusal>> + Send + Sync>>,
+        outcome: fn(R) -> Outcome,
+        context: &mut TaskContext<'_>,
+    ) -> Started
+    where
+        P: serde::de::DeserializeOwned,
+        R: 'static,
+    {
+        let Some(handler) = handler else {
+            let error = ErrorObject::new(code::METHOD_NOT_FOUND, "Nobody answers this here");
+            return Started::Done(error.into());
+        };
+        let params: P = match params.decode() {
+            Ok(params) => params,
+            Err(error) => return Started::Done(error.into()),
+        };
+        let begin = || {
+            let future = handler(params);
+            Handling::Other(Box::pin(async move {
+                match future.await {
+                    Ok(result) => outcome(result),
+                    Err(Refusal(error)) => error.into(),
+                }
+            }))
+        };
+        let handling = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(begin)) {
+            Ok(handling) => handling,
+            Err(panic) => {
+                return Started::Done(crate::driver::call::panicked("client", panic.as_ref()));
+            }
+        };
+        let mut work = Work {
+            handling,
+            name: "client".into(),
+        };
+        match work.poll(context, None) {
+            Poll::Ready(outcome) => Started::Done(outcome),
+            Poll::Pending => {
+                let call = Arc::new(CallShared::new(self.peer.clone(), None, None));
+                Started::Pending(work, call)
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What becomes of a received request: one of the results of the protocol, or an error.
+
+use compere_proto::completion::CompleteResult;
+use compere_proto::connection::stateless::{self, InputRequired};
+use compere_proto::elicitation::ElicitResult;
+use compere_proto::jsonrpc::ErrorObject;
+use compere_proto::pagination::Empty;
+use compere_proto::prompts::GetPromptResult;
+use compere_proto::resources::ReadResourceResult;
+use compere_proto::roots::ListRootsResult;
+use compere_proto::sampling::CreateMessageResult;
+use compere_proto::tools::CallToolResult;
+use compere_proto::wire::encode::{self, EncodeId};
+use compere_proto::wire::project::Project;
+use compere_proto::{Era, Revision};
+use serde::Serialize;
+
+/// The answer to a request, before it is written in the shape of a revision.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    CallTool(CallToolResult),
+    GetPrompt(GetPromptResult),
+    ReadResource(ReadResourceResult),
+    Complete(CompleteResult),
+    CreateMessage(CreateMessageResult),
+    ListRoots(ListRootsResult),
+    Elicit(ElicitResult),
+    Empty,
+    /// A page of a list, already encoded for the revision.
+    Page(std::sync::Arc<[u8]>),
+    InputRequired(InputRequired),
+    Error(ErrorObject),
+}
+
+impl From<ErrorObject> for Outcome {
+    fn from(error: ErrorObject) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Outcome {
+    /// Appends the response in the shape of `revision`.
+    pub(crate) fn encode(self, buffer: &mut Vec<u8>, id: &impl EncodeId, revision: Revision) {
+        let written = match self {
+            Self::CallTool(result) => projected(buffer, id, revision, result),
+            Self::GetPrompt(result) => projected(buffer, id, revision, result),
+            Self::ReadResource(result) => projected(buffer, id, revision, result),
+            Self::CreateMessage(result) => projected(buffer, id, revision, result),
+            Self::ListRoots(result) => projected(buffer, id, revision, result),
+            Self::Complete(result) => write(buffer, id, revision, &result),
+            Self::Elicit(result) => write(buffer, id, revision, &result),
+            Self::Empty => write(buffer, id, revision, &Empty::new()),
+            Self::Page(page) if revision.era() == Era::Stateless => {
+                encode::raw_result(buffer, id, &stateless::complete(&page));
+                Ok(())
+            }
+            Self::Page(page) => {
+                encode::raw_result(buffer, id, &page);
+                Ok(())
+            }
+            Self::InputRequired(required) => encode::result(buffer, id, &required),
+            Self::Error(error) => {
+                encode::error(buffer, id, &error);
+                Ok(())
+            }
+        };
+        if let Err(error) = written {
+            tracing::error!(%error, "a result cannot be written");
+        }
+    }
+}
+
+fn projected<T: Project + Serialize>(
+    buffer: &mut Vec<u8>,
+    id: &impl EncodeId,
+    revision: Revision,
+    mut result: T,
+) -> Result<(), serde_json::Error> {
+    result.project(revision);
+    write(buffer, id, revision, &result)
+}
+
+fn write(
+    buffer: &mut Vec<u8>,
+    id: &impl EncodeId,
+    revision: Revision,
+    result: &impl Serialize,
+) -> Result<(), serde_json::Error> {
+    match revision.era() {
+        Era::Handshake => encode::result(buffer, id, result),
+        Era::Stateless => {
+            let plain = serde_json::to_vec(result)?;
+            encode::raw_result(buffer, id, &stateless::complete(&plain));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! Servers: put one together, serve it.
+
+pub mod completion;
+pub mod context;
+pub(crate) mod core;
+pub(crate) mod dispatch;
+pub mod extract;
+pub mod handle;
+pub mod handler;
+pub mod prompts;
+pub(crate) mod registry;
+pub mod reply;
+pub mod resources;
+pub mod schema;
+pub mod session;
+pub mod tools;
+pub(crate) mod validate;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compere_proto::connection::session::PingPlan;
+use compere_proto::lifecycle::Implementation;
+use compere_proto::tools::CallToolResult;
+use compere_proto::{Limits, Revision};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::error::{Error, Result};
+use crate::server::completion::{CompletionQuery, completer};
+use crate::server::core::{ServerCore, ServerOptions};
+use crate::server::extract::States;
+use crate::server::handle::ServerHandle;
+use crate::server::prompts::IntoPrompt;
+use crate::server::registry::{CompletionKey, CompletionReferenceKey, Registry};
+use crate::server::reply::ToolError;
+use crate::server::resources::{IntoResource, ResourceOrTemplate};
+use crate::server::session::Session;
+use crate::server::tools::{IntoTool, ServerTool, ToolRequest, ToolService};
+use crate::transport::ByteStream;
+use crate::transport::stdio::Stdio;
+
+/// Many clients do not follow cursors, so a page holds what usual servers have in all.
+const PAGE_SIZE: usize = 1000;
+
+type ToolLayer = Box<dyn Fn(ServerTool) -> ServerTool + Send>;
+
+/// A server being put together.
+///
+/// What is registered decides which capabilities are declared; what is wrong with it is told by
+/// the start, in one error that names the item.
+pub struct Server {
+    options: ServerOptions,
+    states: States,
+    tools: Vec<ServerTool>,
+    prompts: Vec<prompts::ServerPrompt>,
+    resources: Vec<ResourceOrTemplate>,
+    completers: Vec<(CompletionKey, completion::Completer)>,
+    layers: Vec<ToolLayer>,
+}
+
+impl Server {
+    /// A server with this name and version, offering nothing yet.
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        Self {
+            options: ServerOptions {
+                info: Implementation::new(name, version),
+                instructions: None,
+                revisions: Revision::NEGOTIABLE.to_vec(),
+                limits: Limits::default(),
+                page_size: PAGE_SIZE,
+                ping: None,
+                logging: true,
+                declare_tools: false,
+                declare_prompts: false,
+                declare_resources: false,
+                on_initialized: None,
+                on_roots_changed: None,
+            },
+            states: States::default(),
+            tools: Vec::new(),
+            prompts: Vec::new(),
+            resources: Vec::new(),
+            completers: Vec::new(),
+            layers: Vec::new(),
+        }
+    }
+
+    /// Offers a tool: a function with `#[tool]`, or a [`ServerTool`].
+    #[must_use]
+    pub fn tool(mut self, tool: impl IntoTool) -> Self {
+        self.tools.push(tool.into_tool());
+        self
+    }
+
+    /// Offers a function as a tool, without macros: `server.tool_fn("add", |Args(a): Args<Add>|
+    /// async move { a.a + a.b })`.
+    #[must_use]
+    pub fn tool_fn<H, A, O>(self, name: impl Into<String>, handler: H) -> Self
+    where
+        H: handler::Handler<A, O>,
+        A: 'static,
+        O: reply::IntoToolResult + 'static,
+    {
+        self.tool(tools::tool_fn(name, handler))
+    }
+
+    /// Offers a prompt: a function with `#[prompt]`, or a
+    /// [`ServerPrompt`](prompts::ServerPrompt).
+    #[must_use]
+    pub fn prompt(mut self, prompt: impl IntoPrompt) -> Self {
+        self.prompts.push(prompt.into_prompt());
+        self
+    }
+
+    /// Offers a resource or a family of them: a function with `#[resource]`, a
+    /// [`ServerResource`](resources::ServerResource) or a
+    /// [`ServerTemplate`](resources::ServerTemplate).
+    #[must_use]
+    pub fn resource(mut self, resource: impl IntoResource) -> Self {
+        self.resources.push(resource.into_resource());
+        self
+    }
+
+    /// Completes an argument of a prompt.
+    #[must_use]
+    pub fn complete_prompt<F, Fut>(mut self, prompt: &str, argument: &str, suggest: F) -> Self
+    where
+        F: Fn(CompletionQuery) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<String>, ToolError>> + Send + 'static,
+    {
+        let key = (
+            CompletionReferenceKey::Prompt(prompt.into()),
+            argument.into(),
+        );
+        self.completers.push((key, completer(suggest)));
+        self
+    }
+
+    /// Completes a variable of a resource template.
+    #[must_use]
+    pub fn complete_template<F, Fut>(mut self, template: &str, variable: &str, suggest: F) -> Self
+    where
+        F: Fn(CompletionQuery) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<String>, ToolError>> + Send + 'static,
+    {
+        let key = (
+            CompletionReferenceKey::Resource(template.into()),
+            variable.into(),
+        );
+        self.completers.push((key, completer(suggest)));
+        self
+    }
+
+    /// A value that handlers take as [`State<T>`](crate::State).
+    #[must_use]
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// Wraps the calls of every tool that is there when the server starts.
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<ToolService> + Send + 'static,
+        L::Service: Service<ToolRequest, Response = CallToolResult, Error = ToolError>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as Service<ToolRequest>>::Future: Send + 'static,
+    {
+        self.layers.push(Box::new(move |tool| tool.layer(&layer)));
+        self
+    }
+
+    /// How to use this server, for the model.
+    #[must_use]
+    pub fn instructions(mut self, instructions: impl Into<String>) -> Self {
+        self.options.instructions = Some(instructions.into());
+        self
+    }
+
+    /// A name for people (shown from 2025-06-18 on).
+    #[must_use]
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.options.info.title = Some(title.into());
+        self
+    }
+
+    /// The revisions to speak, in any order. All that are ready by default.
+    #[must_use]
+    pub fn revisions(mut self, revisions: &[Revision]) -> Self {
+        self.options.revisions = revisions.to_vec();
+        self.options.revisions.sort_unstable();
+        self.options.revisions.dedup();
+        self
+    }
+
+    /// Other bounds than the default ones.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Entries per page of a list. Default 1,000.
+    #[must_use]
+    pub fn page_size(mut self, entries: usize) -> Self {
+        self.options.page_size = entries.max(1);
+        self
+    }
+
+    /// Pings a client that was silent for `interval`, and ends the connection after three pings
+    /// without answer within `timeout` each. Off by default.
+    #[must_use]
+    pub fn ping_every(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.options.ping = Some(PingPlan {
+            interval,
+            timeout,
+            failures: 3,
+        });
+        self
+    }
+
+    /// Declares no logging; log messages of handlers are not sent.
+    #[must_use]
+    pub fn without_logging(mut self) -> Self {
+        self.options.logging = false;
+        self
+    }
+
+    /// Declares tools although none is there yet: some will be added later.
+    #[must_use]
+    pub fn tools_later(mut self) -> Self {
+        self.options.declare_tools = true;
+        self
+    }
+
+    /// Declares prompts although none is there yet.
+    #[must_use]
+    pub fn prompts_later(mut self) -> Self {
+        self.options.declare_prompts = true;
+        self
+    }
+
+    /// Declares resources although none is there yet.
+    #[must_use]
+    pub fn resources_later(mut self) -> Self {
+        self.options.declare_resources = true;
+        self
+    }
+
+    /// Called when a client has finished the handshake.
+    #[must_use]
+    pub fn on_initialized(mut self, hook: impl Fn(&Session) + Send + Sync + 'static) -> Self {
+        self.options.on_initialized = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when a client says that its roots changed.
+    #[must_use]
+    pub fn on_roots_changed(mut self, hook: impl Fn(&Session) + Send + Sync + 'static) -> Self {
+        self.options.on_roots_changed = Some(Arc::new(hook));
+        self
+    }
+
+    /// Checks everything and starts the server: connections are served through the handle.
+    pub fn start(self) -> Result<ServerHandle> {
+        let limits = &self.options.limits;
+        if !self
+            .options
+            .revisions
+            .iter()
+            .any(|revision| revision.era() == compere_proto::Era::Handshake)
+        {
+            return Err(Error::setup(
+                "a server speaks at least one revision with a handshake",
+            ));
+        }
+        let tools: Vec<ServerTool> = self
+            .tools
+            .into_iter()
+            .map(|tool| self.layers.iter().fold(tool, |tool, layer| layer(tool)))
+            .collect();
+        let missing = tools
+            .iter()
+            .find_map(|tool| tool.missing_state(&self.states))
+            .or_else(|| missing_in(&self.prompts, &self.resources, &self.states));
+        if let Some(name) = missing {
+            return Err(Error::setup(format!(
+                "a handler needs State<{name}>; give it to Server::state"
+            )));
+        }
+        let mut registry = Registry::default()
+            .with_tools(tools, limits)
+            .map_err(Error::setup)?;
+        for prompt in self.prompts {
+            registry = registry.with_prompt(prompt).map_err(Error::setup)?;
+        }
+        for resource in self.resources {
+            registry = match resource {
+                ResourceOrTemplate::Resource(resource) => registry.with_resource(resource, limits),
+                ResourceOrTemplate::Template(template) => registry.with_template(template, limits),
+            }
+            .map_err(Error::setup)?;
+        }
+        for (key, completer) in self.completers {
+            check_completion(&registry, &key)?;
+            registry = registry
+                .with_completer(key, completer)
+                .map_err(Error::setup)?;
+        }
+        Ok(ServerHandle::new(ServerCore::new(
+            self.options,
+            self.states,
+            registry,
+        )))
+    }
+
+    /// Serves standard input and output until the client closes it, or SIGTERM or SIGINT comes.
+    /// What still runs then gets its grace.
+    ///
+    /// Cancel safety: dropping the future ends the connection at once.
+    pub async fn serve_stdio(self) -> Result<()> {
+        let handle = self.start()?;
+        let stream = Stdio::new()?;
+        let serving = handle.serve_on(stream);
+        tokio::pin!(serving);
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut serving => return ended,
+                _ = terminate.recv() => handle.shutdown(),
+                _ = interrupt.recv() => handle.shutdown(),
+            }
+        }
+    }
+
+    /// Serves one connection on any duplex stream to its end.
+    pub async fn serve<S>(self, stream: S) -> Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.start()?.serve(stream).await
+    }
+
+    /// Serves one connection on any stream of bytes to its end.
+    pub async fn serve_on<S: ByteStream + Unpin>(self, stream: S) -> Result<()> {
+        self.start()?.serve_on(stream).await
+    }
+}
+
+/// Runs a function on the blocking pool; what `#[tool(blocking)]` does. A panic goes on in the
+/// caller. Needs a tokio runtime.
+///
+/// Cancel safety: dropping the future does not stop the function, only its result is lost.
+pub async fn blocking<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(function).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down: nobody waits for the result any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+fn missing_in(
+    prompts: &[prompts::ServerPrompt],
+    resources: &[ResourceOrTemplate],
+    states: &States,
+) -> Option<&'static str> {
+    let of_prompts = prompts.iter().map(|prompt| &prompt.states);
+    let of_resources = resources.iter().map(|resource| match resource {
+        ResourceOrTemplate::Resource(resource) => &resource.states,
+        ResourceOrTemplate::Template(template) => &template.states,
+    });
+    of_prompts
+        .chain(of_resources)
+        .find_map(|needed| tools::missing_state(needed, states))
+}
+
+fn check_completion(registry: &Registry, key: &CompletionKey) -> Result<()> {
+    let known = match &key.0 {
+        CompletionReferenceKey::Prompt(name) => registry.prompts.contains(name),
+        CompletionReferenceKey::Resource(uri) => registry.templates.contains(uri),
+    };
+    if known {
+        return Ok(());
+    }
+    Err(Error::setup(format!(
+        "a completion for {:?} of {:?}, which is not registered",
+        key.1, key.0
+    )))
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("info", &self.options.info)
+            .field("tools", &self.tools.len())
+            .field("prompts", &self.prompts.len())
+            .field("resources", &self.resources.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+//! What all connections of one server share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use compere_proto::capability::{ListCapability, ResourcesCapability, ServerCapabilities};
+use compere_proto::connection::session::{PingPlan, SessionConfig};
+use compere_proto::lifecycle::Implementation;
+use compere_proto::{Era, Limits, Method, Revision};
+use serde_json::Map;
+
+use crate::driver::peer::Peer;
+use crate::server::extract::States;
+use crate::server::registry::Registry;
+use crate::server::session::{Session, SessionShared};
+
+pub(crate) type SessionHook = Arc<dyn Fn(&Session) + Send + Sync>;
+
+/// How a server behaves, fixed when it starts.
+#[derive(Clone)]
+pub(crate) struct ServerOptions {
+    pub(crate) info: Implementation,
+    pub(crate) instructions: Option<String>,
+    pub(crate) revisions: Vec<Revision>,
+    pub(crate) limits: Limits,
+    pub(crate) page_size: usize,
+    pub(crate) ping: Option<PingPlan>,
+    pub(crate) logging: bool,
+    pub(crate) declare_tools: bool,
+    pub(crate) declare_prompts: bool,
+    pub(crate) declare_resources: bool,
+    pub(crate) on_initialized: Option<SessionHook>,
+    pub(crate) on_roots_changed: Option<SessionHook>,
+}
+
+/// A running server.
+pub(crate) struct ServerCore {
+    pub(crate) options: ServerOptions,
+    pub(crate) states: States,
+    registry: RwLock<Arc<Registry>>,
+    epoch: AtomicU64,
+    sessions: Mutex<Vec<Weak<SessionShared>>>,
+    next_session: AtomicU64,
+    capabilities: ServerCapabilities,
+}
+
+impl ServerCore {
+    pub(crate) fn new(options: ServerOptions, states: States, registry: Registry) -> Arc<Self> {
+        let capabilities = capabilities(&options, &registry);
+        Arc::new(Self {
+            options,
+            states,
+            registry: RwLock::new(Arc::new(registry)),
+            epoch: AtomicU64::new(0),
+            sessions: Mutex::default(),
+            next_session: AtomicU64::new(1),
+            capabilities,
+        })
+    }
+
+    /// The registry, and the epoch that it belongs to.
+    pub(crate) fn registry(&self) -> (u64, Arc<Registry>) {
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        (self.epoch(), registry.clone())
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Puts a new registry in place and announces the change.
+    pub(crate) fn change<E>(
+        &self,
+        announce: Method,
+        change: impl FnOnce(&Registry) -> Result<Registry, E>,
+    ) -> Result<(), E> {
+        {
+            let mut registry = self
+                .registry
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            *registry = Arc::new(change(&registry)?);
+            self.epoch.fetch_add(1, Ordering::Release);
+        }
+        self.broadcast(|session| {
+            session
+                .peer
+                .notify(announce, None::<&compere_proto::pagination::Empty>);
+        });
+        Ok(())
+    }
+
+    /// Does something for every connection.
+    pub(crate) fn broadcast(&self, each: impl Fn(&SessionShared)) {
+        let sessions: Vec<Arc<SessionShared>> = {
+            let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|session| session.strong_count() > 0);
+            known.iter().filter_map(Weak::upgrade).collect()
+        };
+        for session in sessions {
+            each(&session);
+        }
+    }
+
+    /// A new connection.
+    pub(crate) fn session(self: &Arc<Self>, peer: Peer) -> Arc<SessionShared> {
+        let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let session = Arc::new(SessionShared::new(self.clone(), peer, id));
+        let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|session| session.strong_count() > 0);
+        known.push(Arc::downgrade(&session));
+        session
+    }
+
+    pub(crate) fn session_config(&self) -> SessionConfig {
+        let of = |era| {
+            self.options
+                .revisions
+                .iter()
+                .copied()
+                .filter(|revision| revision.era() == era)
+                .collect()
+        };
+        let mut config = SessionConfig::new(self.options.info.clone());
+        config.revisions = of(Era::Handshake);
+        config.stateless = of(Era::Stateless);
+        config.server_capabilities = self.capabilities.clone();
+        config.instructions = self.options.instructions.clone();
+        config.limits = self.options.limits.clone();
+        config.ping = self.options.ping;
+        config
+    }
+}
+
+/// Capabilities follow from what is registered when the server starts.
+fn capabilities(options: &ServerOptions, registry: &Registry) -> ServerCapabilities {
+    let list = || ListCapability::new().list_changed(true);
+    let mut capabilities = ServerCapabilities::new();
+    if options.logging {
+        capabilities.logging = Some(Map::new().into());
+    }
+    if options.declare_tools || !registry.tools.is_empty() {
+        capabilities.tools = Some(list());
+    }
+    if options.declare_prompts || !registry.prompts.is_empty() {
+        capabilities.prompts = Some(list());
+    }
+    if options.declare_resources
+        || !registry.resources.is_empty()
+        || !registry.templates.is_empty()
+    {
+        let mut resources = ResourcesCapability::new().list_changed(true);
+        if registry.subscribable() {
+            resources.subscribe = Some(true);
+        }
+        capabilities.resources = Some(resources);
+    }
+    if !registry.completers.is_empty() {
+        capabilities.completions = Some(Map::new().into());
+    }
+    capabilities
+}

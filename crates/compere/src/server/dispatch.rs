@@ -1,0 +1,539 @@
+//! From a request to its handler: finds it, checks the arguments, polls it once where the
+//! message was read.
+
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use compere_proto::completion::{CompleteParams, CompleteResult, Completion};
+use compere_proto::connection::Inbound;
+use compere_proto::connection::session::Session as Machine;
+use compere_proto::connection::stateless::{self, Envelope};
+use compere_proto::jsonrpc::{ErrorObject, code};
+use compere_proto::resources::ResourceParams;
+use compere_proto::wire::scan::Params;
+use compere_proto::{Method, Moment, Revision};
+
+use crate::driver::call::{Handling, Input, Work, panicked};
+use crate::driver::outcome::Outcome;
+use crate::driver::peer::Peer;
+use crate::driver::{Driver, Side, Started};
+use crate::error::Error;
+use crate::server::completion::CompletionQuery;
+use crate::server::core::ServerCore;
+use crate::server::extract::Call;
+use crate::server::prompts::ServerPrompt;
+use crate::server::registry::{CompletionReferenceKey, Registry, check_uri};
+use crate::server::reply::resource_not_found;
+use crate::server::resources::ResourceHandler;
+use crate::server::session::{Session, SessionShared};
+use crate::server::validate::without_position;
+use crate::transport::ByteStream;
+
+/// A new connection of a server.
+pub(crate) fn connection<S: ByteStream + Unpin>(
+    core: &Arc<ServerCore>,
+    stream: S,
+) -> Driver<S, ServerSide> {
+    let peer = Peer::new(&core.options.limits);
+    let session = core.session(peer.clone());
+    let machine = Machine::server(core.session_config(), peer.ids.clone());
+    let (epoch, registry) = core.registry();
+    let side = ServerSide {
+        session,
+        epoch,
+        registry,
+    };
+    Driver::new(stream, side, machine, peer)
+}
+
+/// The server's half of a connection.
+pub(crate) struct ServerSide {
+    session: Arc<SessionShared>,
+    epoch: u64,
+    registry: Arc<Registry>,
+}
+
+/// What a request needs besides its params.
+struct Request<'a> {
+    token: Option<&'a str>,
+    revision: Revision,
+    input: Option<Input>,
+}
+
+/// A handler that is about to be polled, or the answer already.
+type Begun = Result<Work, Outcome>;
+
+impl Side for ServerSide {
+    fn request(
+        &mut self,
+        machine: &mut Machine,
+        now: Moment,
+        inbound: &Inbound<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        self.refresh();
+        let request = Request {
+            token: inbound.progress_token,
+            revision: machine.revision(),
+            input: None,
+        };
+        let params = &inbound.params;
+        match inbound.method {
+            Method::ResourcesSubscribe => Started::Done(self.subscribe(machine, params)),
+            Method::ResourcesUnsubscribe => Started::Done(unsubscribe(machine, params)),
+            method => self.route(Some(machine), now, method, params, request, context),
+        }
+    }
+
+    fn stateless(
+        &mut self,
+        inbound: &Inbound<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Option<(Started, Revision)> {
+        self.refresh();
+        let revisions = &self.session.core.options.revisions;
+        let envelope = match Envelope::read(&inbound.params, revisions) {
+            Ok(envelope) => envelope,
+            Err(error) => return Some((Started::Done(error.into()), Revision::V2026_07_28)),
+        };
+        let request = Request {
+            token: inbound.progress_token,
+            revision: envelope.revision,
+            input: Some(Input {
+                client_capabilities: envelope.client_capabilities,
+                answers: stateless::input_responses(&inbound.params),
+                questions: std::sync::Mutex::default(),
+            }),
+        };
+        let started = self.route(
+            None,
+            Moment::START,
+            inbound.method,
+            &inbound.params,
+            request,
+            context,
+        );
+        Some((started, envelope.revision))
+    }
+
+    fn notification(&mut self, _machine: &mut Machine, method: Method, _params: &Params<'_>) {
+        if method == Method::RootsListChanged {
+            self.session.cache_roots(None);
+            if let Some(hook) = &self.session.core.options.on_roots_changed {
+                hook(&Session::new(self.session.clone()));
+            }
+        }
+    }
+
+    fn initialized(&mut self, _machine: &Machine) {
+        if let Some(hook) = &self.session.core.options.on_initialized {
+            hook(&Session::new(self.session.clone()));
+        }
+    }
+
+    fn ended(&mut self, error: Option<&Error>) {
+        match error {
+            Some(error) => tracing::info!(session = self.session.id, %error, "a client is gone"),
+            None => tracing::debug!(session = self.session.id, "a client has left"),
+        }
+    }
+}
+
+impl ServerSide {
+    fn refresh(&mut self) {
+        if self.epoch != self.session.core.epoch() {
+            (self.epoch, self.registry) = self.session.core.registry();
+        }
+    }
+
+    fn route(
+        &mut self,
+        machine: Option<&mut Machine>,
+        now: Moment,
+        method: Method,
+        params: &Params<'_>,
+        request: Request<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        match method {
+            Method::ToolsCall => self.call_tool(machine, now, params, request, context),
+            Method::PromptsGet => self.get_prompt(params, request, context),
+            Method::ResourcesRead => self.read_resource(params, request, context),
+            Method::CompletionComplete => self.complete(machine, now, params, request, context),
+            Method::ToolsList
+            | Method::PromptsList
+            | Method::ResourcesList
+            | Method::ResourcesTemplatesList => {
+                Started::Done(self.list(method, params, request.revision))
+            }
+            other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
+        }
+    }
+
+    fn list(&self, method: Method, params: &Params<'_>, revision: Revision) -> Outcome {
+        let cursor = match params.get("cursor").filter(|cursor| *cursor != "null") {
+            None => None,
+            Some(_) => match params.get_str("cursor") {
+                Some(cursor) => Some(cursor),
+                None => return ErrorObject::invalid_params("Invalid cursor").into(),
+            },
+        };
+        let cursor = cursor.as_deref();
+        let size = self.session.core.options.page_size;
+        let registry = &self.registry;
+        let session = || Session::new(self.session.clone());
+        let page = match method {
+            Method::ToolsList => registry.tools.page(cursor, size, revision, session),
+            Method::PromptsList => registry.prompts.page(cursor, size, revision, session),
+            Method::ResourcesList => registry.resources.page(cursor, size, revision, session),
+            _ => registry.templates.page(cursor, size, revision, session),
+        };
+        page.map_or_else(Outcome::from, Outcome::Page)
+    }
+
+    fn call_tool(
+        &self,
+        machine: Option<&mut Machine>,
+        now: Moment,
+        params: &Params<'_>,
+        request: Request<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let Some(name) = params.get_str("name") else {
+            return missing("name");
+        };
+        let Some(registered) = self.registry.tools.get(&name, || self.session()) else {
+            let shown: String = name.chars().take(128).collect();
+            let error = ErrorObject::invalid_params(format!("Unknown tool: {shown}"));
+            return Started::Done(error.into());
+        };
+        if let Err(error) = count(registered.tool.rate.take(now), machine, now) {
+            return Started::Done(error.into());
+        }
+        let arguments = match object(params, "arguments") {
+            Ok(arguments) => arguments,
+            Err(started) => return started,
+        };
+        if let Err(fault) = registered.validation.check(arguments) {
+            let text = format!("Invalid arguments: {fault}");
+            return Started::Done(Outcome::CallTool(
+                compere_proto::tools::CallToolResult::error(text),
+            ));
+        }
+        let call = Call::new(
+            &self.session,
+            arguments,
+            None,
+            request.token,
+            request.input,
+        );
+        let handler = &registered.tool.handler;
+        let begun = guarded(&name, || Handling::Tool(handler.call(&call)));
+        start(begun, &call, context)
+    }
+
+    fn get_prompt(
+        &self,
+        params: &Params<'_>,
+        request: Request<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let Some(name) = params.get_str("name") else {
+            return missing("name");
+        };
+        let Some(prompt) = self.registry.prompts.get(&name, || self.session()) else {
+            let shown: String = name.chars().take(128).collect();
+            let error = ErrorObject::invalid_params(format!("Unknown prompt: {shown}"));
+            return Started::Done(error.into());
+        };
+        let arguments = match object(params, "arguments") {
+            Ok(arguments) => arguments,
+            Err(started) => return started,
+        };
+        if let Err(error) = check_prompt_arguments(prompt, arguments) {
+            return Started::Done(error.into());
+        }
+        let call = Call::new(
+            &self.session,
+            arguments,
+            None,
+            request.token,
+            request.input,
+        );
+        let begun = guarded(&name, || {
+            let future = (prompt.handler)(&call);
+            let name: Box<str> = name.as_ref().into();
+            Handling::Other(Box::pin(async move {
+                match future.await {
+                    Ok(result) => Outcome::GetPrompt(result),
+                    Err(error) => error.into_error(&name).into(),
+                }
+            }))
+        });
+        start(begun, &call, context)
+    }
+
+    /// The handler of a URI, with the variables of its template as JSON.
+    fn find_resource(&self, uri: &str) -> Option<(ResourceHandler, Option<String>, String)> {
+        if let Some(resource) = self.registry.resources.get(uri, || self.session()) {
+            return Some((
+                resource.handler.clone(),
+                resource.definition.mime_type.clone(),
+                "{}".to_owned(),
+            ));
+        }
+        let session = self.session();
+        self.registry
+            .templates
+            .visible(&session)
+            .find_map(|template| {
+                let variables = template.template.as_ref().ok()?.matches(uri)?;
+                let arguments = serde_json::to_string(&variables).ok()?;
+                Some((
+                    template.handler.clone(),
+                    template.definition.mime_type.clone(),
+                    arguments,
+                ))
+            })
+    }
+
+    fn read_resource(
+        &self,
+        params: &Params<'_>,
+        request: Request<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let uri = match self.uri(params) {
+            Ok(uri) => uri,
+            Err(error) => return Started::Done(error.into()),
+        };
+        let not_found = request.revision.rules().resource_not_found_code;
+        let Some((handler, mime_type, arguments)) = self.find_resource(&uri) else {
+            return Started::Done(resource_not_found(&uri, not_found).into());
+        };
+        let call = Call::new(
+            &self.session,
+            &arguments,
+            Some(&uri),
+            request.token,
+            request.input,
+        );
+        let begun = guarded(&uri, || {
+            let future = handler(&call, mime_type.as_deref());
+            let name: Box<str> = uri.as_str().into();
+            Handling::Other(Box::pin(async move {
+                match future.await {
+                    Ok(result) => Outcome::ReadResource(result),
+                    Err(error) => {
+                        let mut error = error.into_error(&name);
+                        if error.code == code::RESOURCE_NOT_FOUND {
+                            error.code = not_found;
+                        }
+                        error.into()
+                    }
+                }
+            }))
+        });
+        start(begun, &call, context)
+    }
+
+    fn uri(&self, params: &Params<'_>) -> Result<String, ErrorObject> {
+        let uri = params
+            .get_str("uri")
+            .ok_or_else(|| ErrorObject::invalid_params("Invalid params: uri is missing"))?;
+        check_uri(&uri, &self.session.core.options.limits)
+            .map_err(|why| ErrorObject::invalid_params(format!("Invalid params: {why}")))?;
+        Ok(uri.into_owned())
+    }
+
+    fn subscribe(&self, machine: &mut Machine, params: &Params<'_>) -> Outcome {
+        let uri = match self.uri(params) {
+            Ok(uri) => uri,
+            Err(error) => return error.into(),
+        };
+        let session = self.session();
+        let known = self
+            .registry
+            .resources
+            .get(&uri, || session.clone())
+            .is_some_and(|resource| resource.subscribable)
+            || self
+                .registry
+                .templates
+                .visible(&session)
+                .filter(|template| template.subscribable)
+                .any(|template| {
+                    template
+                        .template
+                        .as_ref()
+                        .is_ok_and(|template| template.matches(&uri).is_some())
+                });
+        if !known {
+            let code = machine.revision().rules().resource_not_found_code;
+            return resource_not_found(&uri, code).into();
+        }
+        match machine.subscribe(&uri) {
+            Ok(()) => Outcome::Empty,
+            Err(error) => error.into(),
+        }
+    }
+
+    fn complete(
+        &self,
+        machine: Option<&mut Machine>,
+        now: Moment,
+        params: &Params<'_>,
+        request: Request<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        if let Err(error) = count(None, machine, now) {
+            return Started::Done(error.into());
+        }
+        let params: CompleteParams = match params.decode() {
+            Ok(params) => params,
+            Err(error) => return Started::Done(error.into()),
+        };
+        let key = CompletionReferenceKey::from(&params.reference);
+        if let Err(error) = self.check_reference(&key) {
+            return Started::Done(error.into());
+        }
+        let argument = params.argument;
+        let key = (key, argument.name.as_str().into());
+        let limit = self.session.core.options.limits.completion_values;
+        let Some(completer) = self.registry.completers.get(&key) else {
+            let none = CompleteResult::new(Completion::from_all(Vec::new(), limit));
+            return Started::Done(Outcome::Complete(none));
+        };
+        let known = params
+            .context
+            .and_then(|context| context.arguments)
+            .unwrap_or_default();
+        let query = CompletionQuery::new(argument.name, argument.value, known, self.session());
+        let call = Call::new(&self.session, "{}", None, request.token, request.input);
+        let begun = guarded("completion", || {
+            let future = completer(query);
+            Handling::Other(Box::pin(async move {
+                match future.await {
+                    Ok(values) => Outcome::Complete(CompleteResult::new(Completion::from_all(
+                        values, limit,
+                    ))),
+                    Err(error) => error.into_error("completion").into(),
+                }
+            }))
+        });
+        start(begun, &call, context)
+    }
+
+    /// What does not exist, or may not be seen, cannot be completed: not even with nothing.
+    fn check_reference(&self, key: &CompletionReferenceKey) -> Result<(), ErrorObject> {
+        let session = || self.session();
+        let known = match key {
+            CompletionReferenceKey::Prompt(name) => {
+                self.registry.prompts.get(name, session).is_some()
+            }
+            CompletionReferenceKey::Resource(uri) => {
+                self.registry.templates.get(uri, session).is_some()
+                    || self.registry.resources.get(uri, session).is_some()
+            }
+        };
+        if known {
+            return Ok(());
+        }
+        Err(ErrorObject::invalid_params(match key {
+            CompletionReferenceKey::Prompt(_) => "Unknown prompt",
+            CompletionReferenceKey::Resource(_) => "Unknown resource template",
+        }))
+    }
+
+    fn session(&self) -> Session {
+        Session::new(self.session.clone())
+    }
+}
+
+fn unsubscribe(machine: &mut Machine, params: &Params<'_>) -> Outcome {
+    match params.decode::<ResourceParams>() {
+        Ok(params) => {
+            machine.unsubscribe(&params.uri);
+            Outcome::Empty
+        }
+        Err(error) => error.into(),
+    }
+}
+
+fn count(
+    own: Option<Result<(), ErrorObject>>,
+    machine: Option<&mut Machine>,
+    now: Moment,
+) -> Result<(), ErrorObject> {
+    match (own, machine) {
+        (Some(taken), _) => taken,
+        (None, Some(machine)) => machine.count_call(now),
+        (None, None) => Ok(()),
+    }
+}
+
+fn missing(member: &str) -> Started {
+    Started::Done(
+        ErrorObject::invalid_params(format!("Invalid params: {member} is missing or no string"))
+            .into(),
+    )
+}
+
+/// A member that is an object; absent and null count as an empty one.
+fn object<'a>(params: &Params<'a>, member: &str) -> Result<&'a str, Started> {
+    match params.get(member) {
+        None | Some("null") => Ok("{}"),
+        Some(raw) if raw.starts_with('{') => Ok(raw),
+        Some(_) => Err(Started::Done(
+            ErrorObject::invalid_params(format!("Invalid params: {member} is no object")).into(),
+        )),
+    }
+}
+
+fn check_prompt_arguments(prompt: &ServerPrompt, arguments: &str) -> Result<(), ErrorObject> {
+    let given: std::collections::BTreeMap<String, String> = serde_json::from_str(arguments)
+        .map_err(|error| {
+            let why = without_position(&error);
+            ErrorObject::invalid_params(format!("Invalid params: arguments: {why}"))
+        })?;
+    let missing = prompt
+        .definition
+        .arguments
+        .iter()
+        .flatten()
+        .find(|argument| argument.required == Some(true) && !given.contains_key(&argument.name));
+    match missing {
+        Some(argument) => Err(ErrorObject::invalid_params(format!(
+            "Missing required argument: {}",
+            argument.name
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Calls the handler behind the panic boundary: a function may panic before its first await.
+fn guarded(name: &str, begin: impl FnOnce() -> Handling) -> Begun {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(begin)) {
+        Ok(handling) => Ok(Work {
+            handling,
+            name: name.into(),
+        }),
+        Err(panic) => Err(panicked(name, panic.as_ref())),
+    }
+}
+
+/// Polls the handler where its message was read. Only a handler that is pending needs to be known
+/// to anyone.
+fn start(begun: Begun, call: &Call<'_>, context: &mut TaskContext<'_>) -> Started {
+    let mut work = match begun {
+        Ok(work) => work,
+        Err(outcome) => return Started::Done(outcome),
+    };
+    match work.poll(context, call.shared_if_made().map(|call| &**call)) {
+        Poll::Ready(outcome) => match call.shared_if_made() {
+            Some(shared) => Started::Answered(outcome, shared.clone()),
+            None => Started::Done(outcome),
+        },
+        Poll::Pending => Started::Pending(work, call.shared().clone()),
+    }
+}

@@ -1,0 +1,224 @@
+//! What a handler may take as arguments: the call's own arguments, its context, shared state.
+//!
+//! An argument type knows how to come from a call; the idea is axum's.
+
+use std::any::{Any, TypeId};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use compere_proto::jsonrpc::ProgressToken;
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+
+use crate::driver::call::{CallShared, Input};
+use crate::server::context::Context;
+use crate::server::reply::ToolError;
+use crate::server::schema;
+use crate::server::session::SessionShared;
+use crate::server::validate::without_position;
+
+/// Values that handlers share, by type.
+#[derive(Clone, Default)]
+pub(crate) struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl States {
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.0.get(&TypeId::of::<T>())?.downcast_ref().cloned()
+    }
+
+    pub(crate) fn contains(&self, state: TypeId) -> bool {
+        self.0.contains_key(&state)
+    }
+}
+
+/// One call of a handler, its arguments still raw.
+pub struct Call<'a> {
+    arguments: &'a str,
+    uri: Option<&'a str>,
+    session: &'a Arc<SessionShared>,
+    token: Option<&'a str>,
+    input: std::cell::RefCell<Option<Input>>,
+    shared: OnceCell<Arc<CallShared>>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(
+        session: &'a Arc<SessionShared>,
+        arguments: &'a str,
+        uri: Option<&'a str>,
+        token: Option<&'a str>,
+        input: Option<Input>,
+    ) -> Self {
+        Self {
+            arguments,
+            uri,
+            session,
+            token,
+            input: std::cell::RefCell::new(input),
+            shared: OnceCell::new(),
+        }
+    }
+
+    /// A call inside of layers, which has its context already.
+    pub(crate) fn with_context(
+        session: &'a Arc<SessionShared>,
+        arguments: &'a str,
+        context: &Context,
+    ) -> Self {
+        let call = Self::new(session, arguments, None, None, None);
+        let _ = call.shared.set(context.shared().clone());
+        call
+    }
+
+    /// The JSON text of the arguments, an object.
+    pub fn arguments(&self) -> &str {
+        self.arguments
+    }
+
+    /// The URI that is read, in a resource handler.
+    pub fn uri(&self) -> Option<&str> {
+        self.uri
+    }
+
+    /// The context of this call. It is made on first use: a handler that wants none costs none.
+    pub fn context(&self) -> Context {
+        Context::new(self.shared().clone(), self.session.clone())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<CallShared> {
+        self.shared.get_or_init(|| {
+            let token = self
+                .token
+                .and_then(|token| serde_json::from_str::<ProgressToken>(token).ok());
+            Arc::new(CallShared::new(
+                self.session.peer.clone(),
+                token,
+                self.input.take(),
+            ))
+        })
+    }
+
+    pub(crate) fn shared_if_made(&self) -> Option<&Arc<CallShared>> {
+        self.shared.get()
+    }
+
+    pub(crate) fn session(&self) -> &Arc<SessionShared> {
+        self.session
+    }
+}
+
+/// A type that a handler may take as an argument.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot take `{Self}` as an argument",
+    note = "it may take `Args<T>`, `Context`, `State<T>` and `Uri`"
+)]
+pub trait FromCall: Sized + Send {
+    /// Takes it from the call. The text of an error is read by the model.
+    fn from_call(call: &Call<'_>) -> Result<Self, ToolError>;
+
+    /// The schema of the arguments, for the type that takes them.
+    fn input_schema() -> Option<Schema> {
+        None
+    }
+
+    /// The type of shared state that is needed, with its name.
+    fn required_state() -> Option<(TypeId, &'static str)> {
+        None
+    }
+}
+
+/// The arguments of the call, decoded into a type whose schema is the tool's input schema.
+#[derive(Debug, Clone, Copy)]
+pub struct Args<T>(pub T);
+
+impl<T: DeserializeOwned + JsonSchema + Send> FromCall for Args<T> {
+    fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
+        serde_json::from_str(call.arguments)
+            .map(Self)
+            .map_err(|error| {
+                ToolError::new(format!("Invalid arguments: {}", without_position(&error)))
+            })
+    }
+
+    fn input_schema() -> Option<Schema> {
+        Some(schema::input::<T>())
+    }
+}
+
+/// The arguments as they came, for handlers that bring their own schema.
+#[derive(Debug, Clone)]
+pub struct RawArgs(pub compere_proto::object::RawJson);
+
+impl FromCall for RawArgs {
+    fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
+        Ok(Self(compere_proto::object::RawJson::from_text(
+            call.arguments,
+        )?))
+    }
+}
+
+/// The variables of a resource template, or the arguments of a prompt, as a map of texts.
+#[derive(Debug, Clone)]
+pub struct Variables(pub BTreeMap<String, String>);
+
+impl FromCall for Variables {
+    fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
+        Ok(Self(serde_json::from_str(call.arguments)?))
+    }
+}
+
+/// The URI that is read.
+#[derive(Debug, Clone)]
+pub struct Uri(pub String);
+
+impl FromCall for Uri {
+    fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
+        Ok(Self(call.uri.unwrap_or_default().to_owned()))
+    }
+}
+
+impl FromCall for Context {
+    fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
+        Ok(call.context())
+    }
+}
+
+/// A value given to [`Server::state`](crate::Server::state). A server whose handlers need a state
+/// that was not given does not start.
+#[derive(Debug, Clone, Copy)]
+pub struct State<T>(pub T);
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for State<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> FromCall for State<T> {
+    fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
+        call.session
+            .core
+            .states
+            .get()
+            .map(Self)
+            .ok_or_else(|| ToolError::protocol(compere_proto::jsonrpc::ErrorObject::internal()))
+    }
+
+    fn required_state() -> Option<(TypeId, &'static str)> {
+        Some((TypeId::of::<T>(), std::any::type_name::<T>()))
+    }
+}

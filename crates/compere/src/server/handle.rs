@@ -1,0 +1,139 @@
+//! A handle on a running server: serves further connections and changes what is offered.
+
+use std::fmt;
+use std::sync::Arc;
+
+use compere_proto::Method;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::driver::outbox::Item;
+use crate::error::{Error, Result};
+use crate::server::core::ServerCore;
+use crate::server::prompts::IntoPrompt;
+use crate::server::resources::{IntoResource, ResourceOrTemplate};
+use crate::server::tools::IntoTool;
+use crate::transport::{ByteStream, stream};
+
+/// A running server. Clones are handles on the same one. Every change is announced to the
+/// clients that it concerns, as far as the server declared that it would.
+#[derive(Clone)]
+pub struct ServerHandle {
+    core: Arc<ServerCore>,
+}
+
+impl ServerHandle {
+    pub(crate) fn new(core: Arc<ServerCore>) -> Self {
+        Self { core }
+    }
+
+    /// Adds a tool. Fails if its name is taken or its schema is refused.
+    pub fn add_tool(&self, tool: impl IntoTool) -> Result<()> {
+        let tool = tool.into_tool();
+        self.check_state(tool.missing_state(&self.core.states))?;
+        let limits = &self.core.options.limits;
+        self.core
+            .change(Method::ToolsListChanged, |registry| {
+                registry.with_tools(vec![tool], limits)
+            })
+            .map_err(Error::setup)
+    }
+
+    /// Removes a tool; whether it was there. Calls that run go on.
+    pub fn remove_tool(&self, name: &str) -> bool {
+        self.core
+            .change(Method::ToolsListChanged, |registry| {
+                registry.without_tool(name).ok_or(())
+            })
+            .is_ok()
+    }
+
+    /// Adds a prompt. Fails if its name is taken.
+    pub fn add_prompt(&self, prompt: impl IntoPrompt) -> Result<()> {
+        let prompt = prompt.into_prompt();
+        self.core
+            .change(Method::PromptsListChanged, |registry| {
+                registry.with_prompt(prompt)
+            })
+            .map_err(Error::setup)
+    }
+
+    /// Removes a prompt; whether it was there.
+    pub fn remove_prompt(&self, name: &str) -> bool {
+        self.core
+            .change(Method::PromptsListChanged, |registry| {
+                registry.without_prompt(name).ok_or(())
+            })
+            .is_ok()
+    }
+
+    /// Adds a resource or template. Fails if its URI is taken.
+    pub fn add_resource(&self, resource: impl IntoResource) -> Result<()> {
+        let resource = resource.into_resource();
+        let limits = &self.core.options.limits;
+        self.core
+            .change(Method::ResourcesListChanged, |registry| match resource {
+                ResourceOrTemplate::Resource(resource) => registry.with_resource(resource, limits),
+                ResourceOrTemplate::Template(template) => registry.with_template(template, limits),
+            })
+            .map_err(Error::setup)
+    }
+
+    /// Removes a resource; whether it was there.
+    pub fn remove_resource(&self, uri: &str) -> bool {
+        self.core
+            .change(Method::ResourcesListChanged, |registry| {
+                registry.without_resource(uri).ok_or(())
+            })
+            .is_ok()
+    }
+
+    /// Tells every client that is subscribed to this resource, or to one that it lies below, that
+    /// it changed.
+    pub fn resource_updated(&self, uri: &str) {
+        self.core.broadcast(|session| {
+            session.peer.outbox.push(Item::ResourceUpdated {
+                uri: uri.to_owned(),
+            });
+        });
+    }
+
+    /// Ends all connections: what runs gets its grace, everything is written, then they close.
+    pub fn shutdown(&self) {
+        self.core
+            .broadcast(|session| session.peer.outbox.push(Item::Close));
+    }
+
+    /// Serves one connection to its end.
+    ///
+    /// Cancel safety: dropping the future ends the connection at once; handlers are dropped.
+    pub async fn serve<S>(&self, stream: S) -> Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.serve_on(stream::duplex(stream)).await
+    }
+
+    /// Serves one connection on any stream of bytes. Cancel safety as [`ServerHandle::serve`].
+    pub async fn serve_on<S: ByteStream + Unpin>(&self, stream: S) -> Result<()> {
+        crate::server::dispatch::connection(&self.core, stream)
+            .run()
+            .await
+    }
+
+    fn check_state(&self, missing: Option<&'static str>) -> Result<()> {
+        match missing {
+            Some(name) => Err(Error::setup(format!(
+                "a handler needs State<{name}>; give it to Server::state before the start"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("info", &self.core.options.info)
+            .finish_non_exhaustive()
+    }
+}

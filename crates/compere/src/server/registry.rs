@@ -1,0 +1,459 @@
+//! What a server offers, as an immutable snapshot. A change makes a new snapshot; a connection
+//! that is in the middle of something keeps the one it has.
+//!
+//! Each definition is encoded once per revision. A page of a list is the fragments of what the
+//! client may see, joined; the first page that everyone sees is kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use compere_proto::completion::CompletionReference;
+use compere_proto::jsonrpc::ErrorObject;
+use compere_proto::wire::project::Project;
+use compere_proto::{Limits, Revision};
+use serde::Serialize;
+
+use crate::server::completion::Completer;
+use crate::server::prompts::ServerPrompt;
+use crate::server::resources::{ServerResource, ServerTemplate};
+use crate::server::session::Session;
+use crate::server::tools::{ServerTool, Visible};
+use crate::server::validate::Validation;
+
+const REVISIONS: usize = Revision::ALL.len();
+
+/// Something that is listed.
+pub(crate) trait Listed: Send + Sync {
+    /// The definition in the neutral model.
+    type Definition: Project + Serialize + Clone;
+    /// The member of the list result that holds the page.
+    const MEMBER: &'static str;
+    /// One letter in cursors, so that a cursor of one list is none of another.
+    const LETTER: char;
+
+    fn definition(&self) -> &Self::Definition;
+    fn key(&self) -> &str;
+    fn visible(&self) -> Option<&Visible>;
+}
+
+/// An entry with its place in the order of registration, which is what cursors hold on to.
+pub(crate) struct Entry<T: Listed> {
+    sequence: u64,
+    pub(crate) item: T,
+    encoded: [OnceLock<Box<[u8]>>; REVISIONS],
+}
+
+impl<T: Listed> Entry<T> {
+    fn encoded(&self, revision: Revision) -> &[u8] {
+        self.encoded[revision.index()].get_or_init(|| {
+            let mut definition = self.item.definition().clone();
+            definition.project(revision);
+            serde_json::to_vec(&definition)
+                .unwrap_or_default()
+                .into_boxed_slice()
+        })
+    }
+}
+
+/// All entries of one kind.
+pub(crate) struct Catalog<T: Listed> {
+    entries: Vec<Arc<Entry<T>>>,
+    by_key: HashMap<Box<str>, usize>,
+    everyone: bool,
+    first_page: [OnceLock<Arc<[u8]>>; REVISIONS],
+}
+
+impl<T: Listed> Default for Catalog<T> {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl<T: Listed> Catalog<T> {
+    fn new(entries: Vec<Arc<Entry<T>>>) -> Self {
+        let by_key = entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| (entry.item.key().into(), index))
+            .collect();
+        let everyone = entries.iter().all(|entry| entry.item.visible().is_none());
+        Self {
+            entries,
+            by_key,
+            everyone,
+            first_page: std::array::from_fn(|_| OnceLock::new()),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|entry| &entry.item)
+    }
+
+    /// The entry with this key, if the client may see it.
+    pub(crate) fn get(&self, key: &str, session: impl FnOnce() -> Session) -> Option<&T> {
+        let entry = self.entries.get(*self.by_key.get(key)?)?;
+        match entry.item.visible() {
+            Some(rule) if !rule(&session()) => None,
+            _ => Some(&entry.item),
+        }
+    }
+
+    pub(crate) fn contains(&self, key: &str) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// The entries that the client may see, in order.
+    pub(crate) fn visible<'a>(&'a self, session: &Session) -> impl Iterator<Item = &'a T> {
+        let session = session.clone();
+        self.entries
+            .iter()
+            .map(|entry| &entry.item)
+            .filter(move |item| item.visible().is_none_or(|rule| rule(&session)))
+    }
+
+    fn with(&self, sequence: u64, item: T) -> Self {
+        let mut entries = self.entries.clone();
+        entries.push(Arc::new(Entry {
+            sequence,
+            item,
+            encoded: std::array::from_fn(|_| OnceLock::new()),
+        }));
+        Self::new(entries)
+    }
+
+    fn without(&self, key: &str) -> Option<Self> {
+        let index = *self.by_key.get(key)?;
+        let mut entries = self.entries.clone();
+        entries.remove(index);
+        Some(Self::new(entries))
+    }
+
+    /// One page as the JSON text of a list result.
+    pub(crate) fn page(
+        &self,
+        cursor: Option<&str>,
+        page_size: usize,
+        revision: Revision,
+        session: impl Fn() -> Session,
+    ) -> Result<Arc<[u8]>, ErrorObject> {
+        let after = cursor.map(parse_cursor::<T>).transpose()?;
+        if after.is_none() && self.everyone {
+            return Ok(self.first_page[revision.index()]
+                .get_or_init(|| self.encode_page(0, page_size, revision, &session))
+                .clone());
+        }
+        let start = self
+            .entries
+            .partition_point(|entry| after.is_some_and(|after| entry.sequence <= after));
+        Ok(self.encode_page(start, page_size, revision, &session))
+    }
+
+    fn encode_page(
+        &self,
+        start: usize,
+        page_size: usize,
+        revision: Revision,
+        session: &impl Fn() -> Session,
+    ) -> Arc<[u8]> {
+        let session = (!self.everyone).then(session);
+        let sees = |entry: &Entry<T>| match (entry.item.visible(), &session) {
+            (Some(rule), Some(session)) => rule(session),
+            _ => true,
+        };
+        let mut page = format!("{{\"{}\":[", T::MEMBER).into_bytes();
+        let mut last = None;
+        let mut count = 0;
+        let mut more = false;
+        for entry in self.entries.iter().skip(start).filter(|entry| sees(entry)) {
+            if count == page_size {
+                more = true;
+                break;
+            }
+            if count > 0 {
+                page.push(b',');
+            }
+            page.extend_from_slice(entry.encoded(revision));
+            last = Some(entry.sequence);
+            count += 1;
+        }
+        page.push(b']');
+        if let (true, Some(last)) = (more, last) {
+            page.extend_from_slice(format!(",\"nextCursor\":\"{}{last:x}\"", T::LETTER).as_bytes());
+        }
+        page.push(b'}');
+        page.into()
+    }
+}
+
+/// A cursor names the last entry of the page before, so that what is added or removed meanwhile
+/// moves nothing.
+fn parse_cursor<T: Listed>(cursor: &str) -> Result<u64, ErrorObject> {
+    cursor
+        .strip_prefix(T::LETTER)
+        .filter(|digits| !digits.starts_with('+'))
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| ErrorObject::invalid_params("Invalid cursor"))
+}
+
+/// A tool and how its arguments are validated.
+pub(crate) struct RegisteredTool {
+    pub(crate) tool: ServerTool,
+    pub(crate) validation: Validation,
+}
+
+impl Listed for RegisteredTool {
+    type Definition = compere_proto::tools::Tool;
+    const MEMBER: &'static str = "tools";
+    const LETTER: char = 't';
+
+    fn definition(&self) -> &Self::Definition {
+        &self.tool.definition
+    }
+
+    fn key(&self) -> &str {
+        &self.tool.definition.name
+    }
+
+    fn visible(&self) -> Option<&Visible> {
+        self.tool.visible.as_ref()
+    }
+}
+
+impl Listed for ServerPrompt {
+    type Definition = compere_proto::prompts::Prompt;
+    const MEMBER: &'static str = "prompts";
+    const LETTER: char = 'p';
+
+    fn definition(&self) -> &Self::Definition {
+        &self.definition
+    }
+
+    fn key(&self) -> &str {
+        &self.definition.name
+    }
+
+    fn visible(&self) -> Option<&Visible> {
+        self.visible.as_ref()
+    }
+}
+
+impl Listed for ServerResource {
+    type Definition = compere_proto::resources::Resource;
+    const MEMBER: &'static str = "resources";
+    const LETTER: char = 'r';
+
+    fn definition(&self) -> &Self::Definition {
+        &self.definition
+    }
+
+    fn key(&self) -> &str {
+        &self.definition.uri
+    }
+
+    fn visible(&self) -> Option<&Visible> {
+        self.visible.as_ref()
+    }
+}
+
+impl Listed for ServerTemplate {
+    type Definition = compere_proto::resources::ResourceTemplate;
+    const MEMBER: &'static str = "resourceTemplates";
+    const LETTER: char = 'm';
+
+    fn definition(&self) -> &Self::Definition {
+        &self.definition
+    }
+
+    fn key(&self) -> &str {
+        &self.definition.uri_template
+    }
+
+    fn visible(&self) -> Option<&Visible> {
+        self.visible.as_ref()
+    }
+}
+
+/// What completes one argument.
+pub(crate) type CompletionKey = (CompletionReferenceKey, Box<str>);
+
+/// A prompt by name, or a template by its text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum CompletionReferenceKey {
+    Prompt(Box<str>),
+    Resource(Box<str>),
+}
+
+impl From<&CompletionReference> for CompletionReferenceKey {
+    fn from(reference: &CompletionReference) -> Self {
+        match reference {
+            CompletionReference::Prompt { name } => Self::Prompt(name.as_str().into()),
+            CompletionReference::Resource { uri } => Self::Resource(uri.as_str().into()),
+        }
+    }
+}
+
+/// Everything that a server offers at one time.
+#[derive(Default)]
+pub(crate) struct Registry {
+    pub(crate) tools: Arc<Catalog<RegisteredTool>>,
+    pub(crate) prompts: Arc<Catalog<ServerPrompt>>,
+    pub(crate) resources: Arc<Catalog<ServerResource>>,
+    pub(crate) templates: Arc<Catalog<ServerTemplate>>,
+    pub(crate) completers: Arc<HashMap<CompletionKey, Completer>>,
+    next_sequence: u64,
+}
+
+impl Registry {
+    fn next(&self) -> Self {
+        Self {
+            tools: self.tools.clone(),
+            prompts: self.prompts.clone(),
+            resources: self.resources.clone(),
+            templates: self.templates.clone(),
+            completers: self.completers.clone(),
+            next_sequence: self.next_sequence + 1,
+        }
+    }
+
+    /// With all of these at once; for the start, where one by one would copy the list each time.
+    pub(crate) fn with_tools(
+        &self,
+        tools: Vec<ServerTool>,
+        limits: &Limits,
+    ) -> Result<Self, String> {
+        let mut next = self.next();
+        let mut entries = self.tools.entries.clone();
+        for tool in tools {
+            let validation = tool.prepare(limits)?;
+            entries.push(Arc::new(Entry {
+                sequence: next.next_sequence,
+                item: RegisteredTool { tool, validation },
+                encoded: std::array::from_fn(|_| OnceLock::new()),
+            }));
+            next.next_sequence += 1;
+        }
+        let count = entries.len();
+        let catalog = Catalog::new(entries);
+        if catalog.by_key.len() != count {
+            return Err(twice("tool", &catalog));
+        }
+        next.tools = Arc::new(catalog);
+        Ok(next)
+    }
+
+    pub(crate) fn with_prompt(&self, prompt: ServerPrompt) -> Result<Self, String> {
+        let mut next = self.next();
+        next.prompts = Arc::new(self.prompts.with(next.next_sequence, prompt));
+        unique("prompt", &next.prompts)?;
+        Ok(next)
+    }
+
+    pub(crate) fn with_resource(
+        &self,
+        resource: ServerResource,
+        limits: &Limits,
+    ) -> Result<Self, String> {
+        check_uri(&resource.definition.uri, limits)?;
+        let mut next = self.next();
+        next.resources = Arc::new(self.resources.with(next.next_sequence, resource));
+        unique("resource", &next.resources)?;
+        Ok(next)
+    }
+
+    pub(crate) fn with_template(
+        &self,
+        template: ServerTemplate,
+        limits: &Limits,
+    ) -> Result<Self, String> {
+        if let Err(why) = &template.template {
+            return Err(why.clone());
+        }
+        check_uri(&template.definition.uri_template, limits)?;
+        let mut next = self.next();
+        next.templates = Arc::new(self.templates.with(next.next_sequence, template));
+        unique("template", &next.templates)?;
+        Ok(next)
+    }
+
+    pub(crate) fn with_completer(
+        &self,
+        key: CompletionKey,
+        completer: Completer,
+    ) -> Result<Self, String> {
+        let mut next = self.next();
+        let mut completers = (*self.completers).clone();
+        if completers.insert(key.clone(), completer).is_some() {
+            return Err(format!("two completions for {key:?}"));
+        }
+        next.completers = Arc::new(completers);
+        Ok(next)
+    }
+
+    pub(crate) fn without_tool(&self, name: &str) -> Option<Self> {
+        let mut next = self.next();
+        next.tools = Arc::new(self.tools.without(name)?);
+        Some(next)
+    }
+
+    pub(crate) fn without_prompt(&self, name: &str) -> Option<Self> {
+        let mut next = self.next();
+        next.prompts = Arc::new(self.prompts.without(name)?);
+        Some(next)
+    }
+
+    pub(crate) fn without_resource(&self, uri: &str) -> Option<Self> {
+        let mut next = self.next();
+        next.resources = Arc::new(self.resources.without(uri)?);
+        Some(next)
+    }
+
+    /// Can anything be subscribed to?
+    pub(crate) fn subscribable(&self) -> bool {
+        self.resources.iter().any(|resource| resource.subscribable)
+            || self.templates.iter().any(|template| template.subscribable)
+    }
+}
+
+fn unique<T: Listed>(kind: &str, catalog: &Catalog<T>) -> Result<(), String> {
+    if catalog.by_key.len() == catalog.entries.len() {
+        return Ok(());
+    }
+    Err(twice(kind, catalog))
+}
+
+fn twice<T: Listed>(kind: &str, catalog: &Catalog<T>) -> String {
+    let doubled = catalog
+        .entries
+        .iter()
+        .enumerate()
+        .find(|(index, entry)| catalog.by_key.get(entry.item.key()) != Some(index))
+        .map_or("", |(_, entry)| entry.item.key());
+    format!("the {kind} {doubled:?} is registered twice")
+}
+
+/// A URI has a scheme, is not too long, and holds no white space or control characters.
+pub(crate) fn check_uri(uri: &str, limits: &Limits) -> Result<(), String> {
+    let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    if !is_scheme {
+        return Err(format!("{:?} is no URI", shown(uri)));
+    }
+    if uri.len() > limits.uri_bytes {
+        return Err(format!("a URI is longer than {} bytes", limits.uri_bytes));
+    }
+    if uri.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(format!("{:?} is no URI", shown(uri)));
+    }
+    Ok(())
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(128).collect()
+}

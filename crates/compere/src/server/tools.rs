@@ -1,0 +1,348 @@
+//! A tool of a server: its definition, its handler, and its rules.
+
+use std::any::TypeId;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll};
+
+use compere_proto::Limits;
+use compere_proto::Moment;
+use compere_proto::connection::rate::Rate;
+use compere_proto::jsonrpc::ErrorObject;
+use compere_proto::object::RawJson;
+use compere_proto::tools::{CallToolResult, Tool, ToolAnnotations};
+use schemars::Schema;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::driver::call::BoxFuture;
+use crate::server::context::Context;
+use crate::server::extract::{Call, States};
+use crate::server::handler::Handler;
+use crate::server::reply::{IntoToolResult, ToolError};
+use crate::server::schema;
+use crate::server::session::Session;
+use crate::server::validate::Validation;
+
+/// What calls a tool, whatever it is made of.
+pub(crate) trait ToolHandler: Send + Sync + 'static {
+    fn call(&self, call: &Call<'_>) -> BoxFuture<Result<CallToolResult, ToolError>>;
+}
+
+struct Function<H, A, O> {
+    handler: H,
+    types: std::marker::PhantomData<fn(A) -> O>,
+}
+
+impl<H, A, O> ToolHandler for Function<H, A, O>
+where
+    H: Handler<A, O>,
+    A: 'static,
+    O: IntoToolResult + 'static,
+{
+    fn call(&self, call: &Call<'_>) -> BoxFuture<Result<CallToolResult, ToolError>> {
+        match self.handler.call(call) {
+            Ok(future) => Box::pin(async move { future.await.into_tool_result() }),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+}
+
+/// A rule that says who sees something.
+pub(crate) type Visible = Arc<dyn Fn(&Session) -> bool + Send + Sync>;
+
+/// How often a tool may be called by one peer.
+#[derive(Clone, Default)]
+pub(crate) enum CallRate {
+    /// Counts against the rate of the peer.
+    #[default]
+    Peer,
+    /// Does not count.
+    Unlimited,
+    /// Has its own, for all peers together.
+    Own(Arc<Mutex<Rate>>, f64),
+}
+
+impl CallRate {
+    /// `None`: counts against the peer.
+    pub(crate) fn take(&self, now: Moment) -> Option<Result<(), ErrorObject>> {
+        match self {
+            Self::Peer => None,
+            Self::Unlimited => Some(Ok(())),
+            Self::Own(rate, per_second) => {
+                let taken = rate
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(now);
+                Some(if taken {
+                    Ok(())
+                } else {
+                    Err(ErrorObject::limit("calls_per_second", per_second))
+                })
+            }
+        }
+    }
+}
+
+/// A tool of a server. Made by [`tool_fn`] or by `#[tool]`, refined by its methods, given to
+/// [`Server::tool`](crate::Server::tool).
+#[derive(Clone)]
+pub struct ServerTool {
+    pub(crate) definition: Tool,
+    pub(crate) handler: Arc<dyn ToolHandler>,
+    pub(crate) visible: Option<Visible>,
+    pub(crate) rate: CallRate,
+    pub(crate) states: Vec<(TypeId, &'static str)>,
+    validate: Validate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Validate {
+    /// By the schema, unless the handler's type implies it.
+    Auto,
+    /// By the schema, in any case.
+    Always,
+    Never,
+}
+
+/// A tool made of a function.
+///
+/// The schema of its arguments comes from its [`Args`](crate::Args); without any, or with
+/// [`RawArgs`](crate::RawArgs), it takes whatever [`ServerTool::input_schema`] says.
+pub fn tool_fn<H, A, O>(name: impl Into<String>, handler: H) -> ServerTool
+where
+    H: Handler<A, O>,
+    A: 'static,
+    O: IntoToolResult + 'static,
+{
+    let input = H::input_schema().unwrap_or_else(schema::empty);
+    let mut definition = Tool::new(name, schema::raw(&input));
+    definition.output_schema = O::output_schema().as_ref().map(schema::raw);
+    ServerTool {
+        definition,
+        handler: Arc::new(Function {
+            handler,
+            types: std::marker::PhantomData,
+        }),
+        visible: None,
+        rate: CallRate::default(),
+        states: H::required_states(),
+        validate: Validate::Auto,
+    }
+}
+
+impl ServerTool {
+    /// What the tool does, for the model.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.definition.description = Some(description.into());
+        self
+    }
+
+    /// A name for people (shown from 2025-06-18 on).
+    #[must_use]
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.definition.title = Some(title.into());
+        self
+    }
+
+    /// Hints on what it does (shown from 2025-03-26 on).
+    #[must_use]
+    pub fn annotations(mut self, annotations: ToolAnnotations) -> Self {
+        self.definition.annotations = Some(Box::new(annotations));
+        self
+    }
+
+    /// A schema written by hand, in place of the one of the handler's type. Arguments are validated
+    /// by it.
+    #[must_use]
+    pub fn input_schema(mut self, schema: impl Into<Schema>) -> Self {
+        self.definition.input_schema = schema::raw(&schema.into());
+        self.validate = Validate::Always;
+        self
+    }
+
+    /// A schema of `structuredContent` written by hand.
+    #[must_use]
+    pub fn output_schema(mut self, schema: impl Into<Schema>) -> Self {
+        self.definition.output_schema = Some(schema::raw(&schema.into()));
+        self
+    }
+
+    /// No validation by the schema; the handler checks its arguments itself.
+    #[must_use]
+    pub fn unvalidated(mut self) -> Self {
+        self.validate = Validate::Never;
+        self
+    }
+
+    /// At most so many calls per second, `burst` at once, by all peers together.
+    #[must_use]
+    pub fn rate(mut self, per_second: f64, burst: f64) -> Self {
+        self.rate = CallRate::Own(Arc::new(Mutex::new(Rate::new(per_second, burst))), per_second);
+        self
+    }
+
+    /// No bound on calls per second, not even the one of the peer. For tools that cost nothing.
+    #[must_use]
+    pub fn unlimited_rate(mut self) -> Self {
+        self.rate = CallRate::Unlimited;
+        self
+    }
+
+    /// Shows the tool only to some clients. For the others it does not exist.
+    #[must_use]
+    pub fn visible_to(
+        mut self,
+        rule: impl Fn(&Session) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.visible = Some(Arc::new(rule));
+        self
+    }
+
+    /// Wraps the calls of this tool. A layer that is not ready makes the call wait, never the
+    /// connection.
+    #[must_use]
+    pub fn layer<L>(mut self, layer: &L) -> Self
+    where
+        L: Layer<ToolService>,
+        L::Service: Service<ToolRequest, Response = CallToolResult, Error = ToolError>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as Service<ToolRequest>>::Future: Send + 'static,
+    {
+        let service = layer.layer(ToolService(self.handler));
+        self.handler = Arc::new(Layered(service));
+        self
+    }
+
+    /// The definition that clients see.
+    pub fn definition(&self) -> &Tool {
+        &self.definition
+    }
+
+    /// Checks the definition against the bounds and chooses how arguments are validated.
+    pub(crate) fn prepare(&self, limits: &Limits) -> Result<Validation, String> {
+        let name = &self.definition.name;
+        if name.is_empty() || name.len() > limits.token_bytes {
+            return Err(format!("the tool name {name:?} is empty or too long"));
+        }
+        let schema: serde_json::Value = self
+            .definition
+            .input_schema
+            .decode()
+            .map_err(|error| format!("the schema of the tool {name:?} is no JSON: {error}"))?;
+        if schema.get("type").and_then(serde_json::Value::as_str) != Some("object") {
+            return Err(format!(
+                "the schema of the tool {name:?} needs \"type\": \"object\" at its root"
+            ));
+        }
+        schema::check(&schema, limits)
+            .map_err(|why| format!("the schema of the tool {name:?} is refused: {why}"))?;
+        Ok(match self.validate {
+            Validate::Never => Validation::Off,
+            Validate::Auto if schema::is_implied(&schema) => Validation::ByType,
+            _ => Validation::by_schema(schema, limits),
+        })
+    }
+
+    pub(crate) fn missing_state(&self, states: &States) -> Option<&'static str> {
+        missing_state(&self.states, states)
+    }
+}
+
+pub(crate) fn missing_state(
+    needed: &[(TypeId, &'static str)],
+    states: &States,
+) -> Option<&'static str> {
+    needed
+        .iter()
+        .find(|(state, _)| !states.contains(*state))
+        .map(|(_, name)| *name)
+}
+
+/// Anything that can be registered as a tool: [`ServerTool`], or a function with `#[tool]`.
+pub trait IntoTool {
+    /// The tool.
+    fn into_tool(self) -> ServerTool;
+}
+
+impl IntoTool for ServerTool {
+    fn into_tool(self) -> ServerTool {
+        self
+    }
+}
+
+/// A call as layers see it.
+#[derive(Debug, Clone)]
+pub struct ToolRequest {
+    /// The JSON text of the arguments; they have been validated.
+    pub arguments: RawJson,
+    /// The context of the call.
+    pub context: Context,
+    session: SessionHandle,
+}
+
+#[derive(Clone)]
+struct SessionHandle(Arc<crate::server::session::SessionShared>);
+
+impl std::fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({})", self.0.id)
+    }
+}
+
+/// The innermost service: the handler of the tool.
+#[derive(Clone)]
+pub struct ToolService(Arc<dyn ToolHandler>);
+
+impl Service<ToolRequest> for ToolService {
+    type Response = CallToolResult;
+    type Error = ToolError;
+    type Future = Pin<Box<dyn Future<Output = Result<CallToolResult, ToolError>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut TaskContext<'_>) -> Poll<Result<(), ToolError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: ToolRequest) -> Self::Future {
+        let call = Call::with_context(
+            &request.session.0,
+            request.arguments.get(),
+            &request.context,
+        );
+        self.0.call(&call)
+    }
+}
+
+/// A handler inside of layers.
+struct Layered<S>(S);
+
+impl<S> ToolHandler for Layered<S>
+where
+    S: Service<ToolRequest, Response = CallToolResult, Error = ToolError>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    fn call(&self, call: &Call<'_>) -> BoxFuture<Result<CallToolResult, ToolError>> {
+        let mut service = self.0.clone();
+        let arguments = RawJson::from_text(call.arguments());
+        let context = call.context();
+        let session = SessionHandle(call.session().clone());
+        Box::pin(async move {
+            let request = ToolRequest {
+                arguments: arguments?,
+                context,
+                session,
+            };
+            std::future::poll_fn(|context| service.poll_ready(context)).await?;
+            service.call(request).await
+        })
+    }
+}

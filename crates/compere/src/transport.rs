@@ -1,0 +1,44 @@
+//! How bytes come and go. A transport is a pair of byte directions; framing, the state machine
+//! and handlers are the driver's.
+
+pub mod child;
+pub(crate) mod descriptor;
+pub mod stdio;
+pub mod stream;
+
+use std::io;
+use std::task::{Context, Poll};
+
+use crate::error::ServerLost;
+
+/// A duplex stream of bytes.
+///
+/// Both methods have the contract of their namesakes in `tokio::io`: `Pending` registers the
+/// waker, a read of zero bytes is the end. Anything bidirectional can carry the protocol, as long
+/// as it keeps every byte in order.
+pub trait ByteStream: Send + 'static {
+    /// Reads into `buffer`, which is never empty.
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>>;
+
+    /// Writes from `bytes`, which are never empty.
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Pushes out what is buffered inside the stream.
+    fn poll_flush(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the stream in the order that its kind asks for, after the last read and write.
+    fn poll_close(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    /// What is known of the peer's end, if it is a process of ours.
+    fn ended(&mut self) -> Option<ServerLost> {
+        None
+    }
+}
