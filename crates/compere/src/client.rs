@@ -47,6 +47,7 @@ use crate::server::Server;
 use crate::server::handle::ServerHandle;
 pub use crate::transport::child::Command;
 use crate::transport::stream::{Stream, duplex};
+use crate::transport::tap::{Direction, Tap};
 use crate::transport::ByteStream;
 
 /// Bytes that an in-memory connection holds in each direction.
@@ -96,6 +97,32 @@ impl Target for Command {
 
     fn open(self, limits: &Limits) -> Result<Self::Stream> {
         self.start(limits)
+    }
+}
+
+/// A target with a listener on its wire.
+#[derive(Debug)]
+pub struct Tapped<T, F> {
+    target: T,
+    on_line: F,
+}
+
+impl<T, F> Tapped<T, F> {
+    /// Shows every line of the connection to `on_line`, without its end.
+    pub fn new(target: T, on_line: F) -> Self {
+        Self { target, on_line }
+    }
+}
+
+impl<T, F> Target for Tapped<T, F>
+where
+    T: Target,
+    F: FnMut(Direction, &[u8]) + Send + 'static,
+{
+    type Stream = Tap<T::Stream>;
+
+    fn open(self, limits: &Limits) -> Result<Self::Stream> {
+        Ok(Tap::new(self.target.open(limits)?, self.on_line))
     }
 }
 

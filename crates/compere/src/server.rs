@@ -328,19 +328,7 @@ impl Server {
     /// Cancel safety: dropping the future ends the connection at once.
     pub async fn serve_stdio(self) -> Result<()> {
         let handle = self.start()?;
-        let stream = Stdio::new()?;
-        let serving = handle.serve_on(stream);
-        tokio::pin!(serving);
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut serving => return ended,
-                _ = terminate.recv() => handle.shutdown(),
-                _ = interrupt.recv() => handle.shutdown(),
-            }
-        }
+        handle.serve_until_signal(Stdio::new()?).await
     }
 
     /// Serves one connection on any duplex stream to its end.

@@ -5,6 +5,7 @@ pub mod child;
 pub(crate) mod descriptor;
 pub mod stdio;
 pub mod stream;
+pub mod tap;
 
 use std::io;
 use std::task::{Context, Poll};

@@ -1,0 +1,5 @@
+//! The built-in servers. They use only the public door of `compere`, as everyone else does.
+#![deny(missing_docs)]
+
+pub mod everything;
+pub mod files;

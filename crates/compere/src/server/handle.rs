@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use compere_proto::Method;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::driver::outbox::Item;
 use crate::error::{Error, Result};
@@ -118,6 +119,23 @@ impl ServerHandle {
         crate::server::dispatch::connection(&self.core, stream)
             .run()
             .await
+    }
+
+    /// Serves one connection until it ends or SIGTERM or SIGINT comes; what still runs then gets
+    /// its grace. Cancel safety as [`ServerHandle::serve`].
+    pub async fn serve_until_signal<S: ByteStream + Unpin>(&self, stream: S) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let serving = self.serve_on(stream);
+        tokio::pin!(serving);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut serving => return ended,
+                _ = terminate.recv() => self.shutdown(),
+                _ = interrupt.recv() => self.shutdown(),
+            }
+        }
     }
 
     fn check_state(&self, missing: Option<&'static str>) -> Result<()> {

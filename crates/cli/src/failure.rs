@@ -1,0 +1,102 @@
+//! What went wrong, in words that say what to do next, and the exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use compere::proto::Error as ProtocolError;
+use compere::{Error, ErrorKind};
+
+use crate::terminal::escape;
+
+/// The reason why a command did not do what was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    hints: Vec<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// What was typed cannot work.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hints: Vec::new(),
+            code: 2,
+        }
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn interrupted() -> Self {
+        Self {
+            message: "interrupted; the server was told to stop".to_owned(),
+            hints: Vec::new(),
+            code: 130,
+        }
+    }
+
+    /// What to do next.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Says it on standard error. What a server had a part in is escaped.
+    pub(crate) fn report(&self) {
+        let mut stderr = std::io::stderr().lock();
+        let _ = writeln!(stderr, "error: {}", escape(&self.message));
+        for hint in &self.hints {
+            let _ = writeln!(stderr, "  {}", escape(hint));
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (code, hints) = match error.kind() {
+            ErrorKind::Start => (
+                3,
+                vec!["Is the command right, and on your PATH? It stands after `--`.".to_owned()],
+            ),
+            ErrorKind::ServerLost(lost) => (3, last_words(&lost.stderr)),
+            ErrorKind::Protocol(ProtocolError::Closed) => (3, Vec::new()),
+            ErrorKind::Protocol(ProtocolError::TimedOut { .. }) => (
+                5,
+                vec!["Give it more time with --timeout SECONDS.".to_owned()],
+            ),
+            ErrorKind::Setup => (2, Vec::new()),
+            _ => (1, Vec::new()),
+        };
+        Self {
+            message: error.to_string(),
+            hints,
+            code,
+        }
+    }
+}
+
+fn last_words(lines: &[String]) -> Vec<String> {
+    const SHOWN: usize = 10;
+    let skipped = lines.len().saturating_sub(SHOWN);
+    let shown = lines.iter().skip(skipped).map(|line| format!("| {line}"));
+    if lines.is_empty() {
+        return vec!["It said nothing on standard error.".to_owned()];
+    }
+    std::iter::once("It last said on standard error:".to_owned())
+        .chain(shown)
+        .collect()
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self {
+            message: error.to_string(),
+            hints: Vec::new(),
+            code: 1,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The command `compere`: what was typed, the command that does it, and the exit code.
+//!
+//! Standard output is data, standard error is words. Everything that a server says is escaped
+//! before it reaches a terminal.
+
+mod args;
+mod arguments;
+mod commands;
+mod failure;
+mod output;
+mod target;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let level = match arguments.verbose {
+        0 => tracing_subscriber::filter::LevelFilter::ERROR,
+        1 => tracing_subscriber::filter::LevelFilter::INFO,
+        _ => tracing_subscriber::filter::LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(false)
+        .without_time()
+        .init();
+    // One connection needs one thread; handlers that block have a pool of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(arguments));
+            // A thread may be stuck in a read of the terminal: nothing to wait for.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Failure::from(error)),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.report();
+            failure.exit_code()
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    match arguments.command {
+        Command::Serve(serve) => commands::serve::run(serve).await,
+        Command::Info(info) => commands::info::run(info).await,
+        Command::Tools(tools) => commands::tools::run(tools).await,
+        Command::Call(call) => commands::call::run(call).await,
+    }
+}
