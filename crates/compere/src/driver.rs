@@ -300,6 +300,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             Received::Request(inbound) => {
                 let started = self.side.request(&mut self.session, now, &inbound, context);
                 self.begin(now, &inbound, started, self.session.revision());
+                self.session.recycle(inbound.params);
             }
             Received::Stateless(inbound) => match self.side.stateless(&inbound, context) {
                 Some((started, revision)) => self.begin(now, &inbound, started, revision),
@@ -307,6 +308,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             },
             Received::Notification { method, params } => {
                 self.side.notification(&mut self.session, method, &params);
+                self.session.recycle(params);
             }
             Received::Cancelled { id, reason } => self.cancelled(&id, reason.as_deref()),
             Received::Response { id, outcome, .. } => {

@@ -97,7 +97,7 @@ pub enum Ignored {
 }
 
 /// A request to be answered.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Inbound<'a> {
     /// Its id, to be written into the answer.
     pub id: IdRef<'a>,
@@ -105,17 +105,10 @@ pub struct Inbound<'a> {
     pub method: Method,
     /// Its params.
     pub params: Params<'a>,
-    /// The JSON text of the progress token, if the peer wants progress.
-    pub progress_token: Option<&'a str>,
+    /// The progress token, if the peer wants progress.
+    pub progress_token: Option<ProgressToken>,
     /// Size of the message in bytes.
     pub bytes: usize,
-}
-
-impl Inbound<'_> {
-    /// The progress token as a value.
-    pub fn progress_token(&self) -> Option<ProgressToken> {
-        serde_json::from_str(self.progress_token?).ok()
-    }
 }
 
 /// What the machine has to say by itself.

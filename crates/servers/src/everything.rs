@@ -14,7 +14,7 @@ use compere::model::{
     SamplingMessage,
 };
 use compere::prelude::*;
-use compere::{CompletionQuery, RawArgs, ServerHandle, Variables, rank};
+use compere::{CompletionQuery, ServerHandle, Variables, rank};
 
 /// One pixel.
 const TINY_IMAGE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -57,11 +57,7 @@ fn tools(server: Server) -> Server {
         .tool(trigger_logging)
         .tool(trigger_list_changed)
         .tool(toggle_subscriber_updates)
-        .tool(
-            tool_fn("check-schema", check_schema)
-                .description("Answers with its arguments, which are checked by a schema alone.")
-                .input_schema(checked_schema()),
-        )
+        .tool(compere::IntoTool::into_tool(check_person).unlimited_rate())
 }
 
 /// Answers with its message.
@@ -397,34 +393,53 @@ async fn update(server: ServerHandle, stop: Arc<tokio::sync::Notify>) {
     }
 }
 
-async fn check_schema(RawArgs(arguments): RawArgs) -> String {
-    arguments.get().to_owned()
+/// Where someone lives.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(crate = "compere::serde")]
+#[schemars(crate = "compere::schemars")]
+struct Address {
+    /// Street and number.
+    #[schemars(length(min = 1, max = 200))]
+    street: String,
+    /// The city.
+    #[schemars(length(min = 1))]
+    city: String,
+    /// The postal code.
+    #[schemars(regex(pattern = "^[0-9]{4,6}$"))]
+    zip: Option<String>,
 }
 
-/// About as much as the arguments of a busy real tool.
-fn checked_schema() -> compere::schemars::Schema {
-    let address = json!({
-        "type": "object",
-        "properties": {
-            "street": {"type": "string", "minLength": 1, "maxLength": 200},
-            "city": {"type": "string", "minLength": 1},
-            "zip": {"type": "string", "pattern": "^[0-9]{4,6}$"},
-        },
-        "required": ["street", "city"],
-    });
-    let schema = json!({
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "minLength": 1, "maxLength": 100},
-            "age": {"type": "integer", "minimum": 0, "maximum": 150},
-            "tags": {"type": "array", "items": {"type": "string", "maxLength": 40}, "maxItems": 20},
-            "addresses": {"type": "array", "items": address, "maxItems": 10},
-            "active": {"type": "boolean"},
-        },
-        "required": ["name"],
-        "additionalProperties": false,
-    });
-    compere::schemars::Schema::try_from(schema).unwrap_or_default()
+/// Checks the data of a person: as much schema as a busy real tool has.
+#[tool(name = "check-person", read_only)]
+fn check_person(
+    /// The name.
+    #[schemars(length(min = 1, max = 100))]
+    name: String,
+    /// In years.
+    #[schemars(range(min = 0, max = 150))]
+    age: Option<u32>,
+    /// Words about the person.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    tags: Vec<String>,
+    /// Where the person lives.
+    #[serde(default)]
+    #[schemars(length(max = 10))]
+    addresses: Vec<Address>,
+    /// Still active?
+    #[serde(default)]
+    active: bool,
+) -> String {
+    let cities: Vec<&str> = addresses.iter().map(|home| home.city.as_str()).collect();
+    let streets: usize = addresses.iter().map(|home| home.street.len()).sum();
+    let zips = addresses.iter().filter(|home| home.zip.is_some()).count();
+    format!(
+        "{name}, {} years, active: {active}, {} tags, {} homes in {} ({streets} letters of street, {zips} zips)",
+        age.unwrap_or_default(),
+        tags.len(),
+        addresses.len(),
+        cities.first().unwrap_or(&"no city"),
+    )
 }
 
 fn numbered_uri(number: u32) -> String {

@@ -8,9 +8,10 @@ use compere_proto::completion::{CompleteParams, CompleteResult, Completion};
 use compere_proto::connection::Inbound;
 use compere_proto::connection::session::Session as Machine;
 use compere_proto::connection::stateless::{self, Envelope};
-use compere_proto::jsonrpc::{ErrorObject, code};
+use compere_proto::jsonrpc::{ErrorObject, ProgressToken, code};
 use compere_proto::resources::ResourceParams;
 use compere_proto::wire::scan::Params;
+use compere_proto::wire::tape::Kind;
 use compere_proto::{Method, Moment, Revision};
 
 use crate::driver::call::{Handling, Input, Work, panicked};
@@ -20,7 +21,7 @@ use crate::driver::{Driver, Side, Started};
 use crate::error::Error;
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
-use crate::server::extract::Call;
+use crate::server::extract::{Arguments, Call};
 use crate::server::prompts::ServerPrompt;
 use crate::server::registry::{CompletionReferenceKey, Registry, check_uri};
 use crate::server::reply::resource_not_found;
@@ -54,8 +55,8 @@ pub(crate) struct ServerSide {
 }
 
 /// What a request needs besides its params.
-struct Request<'a> {
-    token: Option<&'a str>,
+struct Request {
+    token: Option<ProgressToken>,
     revision: Revision,
     input: Option<Input>,
 }
@@ -73,7 +74,7 @@ impl Side for ServerSide {
     ) -> Started {
         self.refresh();
         let request = Request {
-            token: inbound.progress_token,
+            token: inbound.progress_token.clone(),
             revision: machine.revision(),
             input: None,
         };
@@ -97,7 +98,7 @@ impl Side for ServerSide {
             Err(error) => return Some((Started::Done(error.into()), Revision::V2026_07_28)),
         };
         let request = Request {
-            token: inbound.progress_token,
+            token: inbound.progress_token.clone(),
             revision: envelope.revision,
             input: Some(Input {
                 client_capabilities: envelope.client_capabilities,
@@ -152,7 +153,7 @@ impl ServerSide {
         now: Moment,
         method: Method,
         params: &Params<'_>,
-        request: Request<'_>,
+        request: Request,
         context: &mut TaskContext<'_>,
     ) -> Started {
         match method {
@@ -196,7 +197,7 @@ impl ServerSide {
         machine: Option<&mut Machine>,
         now: Moment,
         params: &Params<'_>,
-        request: Request<'_>,
+        request: Request,
         context: &mut TaskContext<'_>,
     ) -> Started {
         let Some(name) = params.get_str("name") else {
@@ -214,7 +215,7 @@ impl ServerSide {
             Ok(arguments) => arguments,
             Err(started) => return started,
         };
-        if let Err(fault) = registered.validation.check(arguments) {
+        if let Err(fault) = registered.validation.check(&arguments) {
             let text = format!("Invalid arguments: {fault}");
             return Started::Done(Outcome::CallTool(
                 compere_proto::tools::CallToolResult::error(text),
@@ -235,7 +236,7 @@ impl ServerSide {
     fn get_prompt(
         &self,
         params: &Params<'_>,
-        request: Request<'_>,
+        request: Request,
         context: &mut TaskContext<'_>,
     ) -> Started {
         let Some(name) = params.get_str("name") else {
@@ -250,7 +251,7 @@ impl ServerSide {
             Ok(arguments) => arguments,
             Err(started) => return started,
         };
-        if let Err(error) = check_prompt_arguments(prompt, arguments) {
+        if let Err(error) = check_prompt_arguments(prompt, &arguments) {
             return Started::Done(error.into());
         }
         let call = Call::new(
@@ -300,7 +301,7 @@ impl ServerSide {
     fn read_resource(
         &self,
         params: &Params<'_>,
-        request: Request<'_>,
+        request: Request,
         context: &mut TaskContext<'_>,
     ) -> Started {
         let uri = match self.uri(params) {
@@ -313,7 +314,7 @@ impl ServerSide {
         };
         let call = Call::new(
             &self.session,
-            &arguments,
+            Arguments::Text(&arguments),
             Some(&uri),
             request.token,
             request.input,
@@ -383,7 +384,7 @@ impl ServerSide {
         machine: Option<&mut Machine>,
         now: Moment,
         params: &Params<'_>,
-        request: Request<'_>,
+        request: Request,
         context: &mut TaskContext<'_>,
     ) -> Started {
         if let Err(error) = count(None, machine, now) {
@@ -409,7 +410,13 @@ impl ServerSide {
             .and_then(|context| context.arguments)
             .unwrap_or_default();
         let query = CompletionQuery::new(argument.name, argument.value, known, self.session());
-        let call = Call::new(&self.session, "{}", None, request.token, request.input);
+        let call = Call::new(
+            &self.session,
+            Arguments::NONE,
+            None,
+            request.token,
+            request.input,
+        );
         let begun = guarded("completion", || {
             let future = completer(query);
             Handling::Other(Box::pin(async move {
@@ -480,18 +487,22 @@ fn missing(member: &str) -> Started {
 }
 
 /// A member that is an object; absent and null count as an empty one.
-fn object<'a>(params: &Params<'a>, member: &str) -> Result<&'a str, Started> {
-    match params.get(member) {
-        None | Some("null") => Ok("{}"),
-        Some(raw) if raw.starts_with('{') => Ok(raw),
+fn object<'p>(params: &'p Params<'_>, member: &str) -> Result<Arguments<'p>, Started> {
+    match params.node(member).map(|node| (node, node.kind())) {
+        None | Some((_, Kind::Null)) => Ok(Arguments::NONE),
+        Some((node, Kind::Object)) => Ok(Arguments::Scanned(node)),
         Some(_) => Err(Started::Done(
             ErrorObject::invalid_params(format!("Invalid params: {member} is no object")).into(),
         )),
     }
 }
 
-fn check_prompt_arguments(prompt: &ServerPrompt, arguments: &str) -> Result<(), ErrorObject> {
-    let given: std::collections::BTreeMap<String, String> = serde_json::from_str(arguments)
+fn check_prompt_arguments(
+    prompt: &ServerPrompt,
+    arguments: &Arguments<'_>,
+) -> Result<(), ErrorObject> {
+    let given: std::collections::BTreeMap<String, String> = arguments
+        .decode()
         .map_err(|error| {
             let why = without_position(&error);
             ErrorObject::invalid_params(format!("Invalid params: arguments: {why}"))

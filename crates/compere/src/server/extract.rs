@@ -9,6 +9,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use compere_proto::jsonrpc::ProgressToken;
+use compere_proto::wire::decode::decode;
+use compere_proto::wire::tape::Node;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
@@ -37,12 +39,44 @@ impl States {
     }
 }
 
+/// The arguments of a call: values of a scanned message, or JSON text from elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Arguments<'a> {
+    Scanned(Node<'a>),
+    Text(&'a str),
+}
+
+impl<'a> Arguments<'a> {
+    pub(crate) const NONE: Arguments<'static> = Arguments::Text("{}");
+
+    pub(crate) fn node(&self) -> Option<Node<'a>> {
+        match self {
+            Self::Scanned(node) => Some(*node),
+            Self::Text(_) => None,
+        }
+    }
+
+    pub(crate) fn as_json(&self) -> &'a str {
+        match self {
+            Self::Scanned(node) => node.as_json(),
+            Self::Text(text) => text,
+        }
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        match self {
+            Self::Scanned(node) => decode(*node),
+            Self::Text(text) => serde_json::from_str(text),
+        }
+    }
+}
+
 /// One call of a handler, its arguments still raw.
 pub struct Call<'a> {
-    arguments: &'a str,
+    arguments: Arguments<'a>,
     uri: Option<&'a str>,
     session: &'a Arc<SessionShared>,
-    token: Option<&'a str>,
+    token: std::cell::RefCell<Option<ProgressToken>>,
     input: std::cell::RefCell<Option<Input>>,
     shared: OnceCell<Arc<CallShared>>,
 }
@@ -50,16 +84,16 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     pub(crate) fn new(
         session: &'a Arc<SessionShared>,
-        arguments: &'a str,
+        arguments: Arguments<'a>,
         uri: Option<&'a str>,
-        token: Option<&'a str>,
+        token: Option<ProgressToken>,
         input: Option<Input>,
     ) -> Self {
         Self {
             arguments,
             uri,
             session,
-            token,
+            token: std::cell::RefCell::new(token),
             input: std::cell::RefCell::new(input),
             shared: OnceCell::new(),
         }
@@ -71,14 +105,14 @@ impl<'a> Call<'a> {
         arguments: &'a str,
         context: &Context,
     ) -> Self {
-        let call = Self::new(session, arguments, None, None, None);
+        let call = Self::new(session, Arguments::Text(arguments), None, None, None);
         let _ = call.shared.set(context.shared().clone());
         call
     }
 
     /// The JSON text of the arguments, an object.
     pub fn arguments(&self) -> &str {
-        self.arguments
+        self.arguments.as_json()
     }
 
     /// The URI that is read, in a resource handler.
@@ -93,12 +127,9 @@ impl<'a> Call<'a> {
 
     pub(crate) fn shared(&self) -> &Arc<CallShared> {
         self.shared.get_or_init(|| {
-            let token = self
-                .token
-                .and_then(|token| serde_json::from_str::<ProgressToken>(token).ok());
             Arc::new(CallShared::new(
                 self.session.peer.clone(),
-                token,
+                self.token.take(),
                 self.input.take(),
             ))
         })
@@ -139,7 +170,8 @@ pub struct Args<T>(pub T);
 
 impl<T: DeserializeOwned + JsonSchema + Send> FromCall for Args<T> {
     fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
-        serde_json::from_str(call.arguments)
+        call.arguments
+            .decode()
             .map(Self)
             .map_err(|error| {
                 ToolError::new(format!("Invalid arguments: {}", without_position(&error)))
@@ -158,7 +190,7 @@ pub struct RawArgs(pub compere_proto::object::RawJson);
 impl FromCall for RawArgs {
     fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
         Ok(Self(compere_proto::object::RawJson::from_text(
-            call.arguments,
+            call.arguments(),
         )?))
     }
 }
@@ -169,7 +201,7 @@ pub struct Variables(pub BTreeMap<String, String>);
 
 impl FromCall for Variables {
     fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
-        Ok(Self(serde_json::from_str(call.arguments)?))
+        Ok(Self(call.arguments.decode()?))
     }
 }
 

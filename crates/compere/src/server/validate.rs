@@ -1,5 +1,5 @@
 //! Validation of arguments by JSON Schema, without building a `serde_json::Value`: the
-//! validator walks a light tree that borrows from the message.
+//! validator walks the tape that was made when the message was scanned.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use compere_proto::Limits;
 use serde_json::Value;
+
+use crate::server::extract::Arguments;
 
 /// Checks the arguments of one tool.
 pub(crate) enum Validation {
@@ -18,7 +20,7 @@ pub(crate) enum Validation {
     #[cfg(feature = "validation")]
     BySchema {
         schema: Value,
-        compiled: OnceLock<Result<jsonschema::Validator<tree::Borrowed>, String>>,
+        compiled: OnceLock<Result<jsonschema::Validator<scanned::Scanned>, String>>,
         regex_bytes: usize,
     },
 }
@@ -42,7 +44,7 @@ impl Validation {
 
     /// The text that tells a model what to correct, if the arguments do not fit. The JSON has been
     /// scanned before, so its depth and size are bounded.
-    pub(crate) fn check(&self, arguments: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, arguments: &Arguments<'_>) -> Result<(), String> {
         match self {
             Self::ByType | Self::Off => Ok(()),
             #[cfg(feature = "validation")]
@@ -55,12 +57,15 @@ impl Validation {
                     .get_or_init(|| compile(schema, *regex_bytes))
                     .as_ref()
                     .map_err(Clone::clone)?;
-                let tree: tree::Tree<'_> = serde_json::from_str(arguments)
-                    .map_err(|error| format!("not an object: {error}"))?;
-                if validator.is_valid(&tree) {
+                let Some(node) = arguments.node() else {
+                    // No arguments at all: the same rules, on an empty object.
+                    return check_empty(validator);
+                };
+                let instance = scanned::Instance::Value(node);
+                if validator.is_valid(instance) {
                     return Ok(());
                 }
-                Err(explain(validator, &tree))
+                Err(explain(validator, instance))
             }
         }
     }
@@ -70,23 +75,37 @@ impl Validation {
 fn compile(
     schema: &Value,
     regex_bytes: usize,
-) -> Result<jsonschema::Validator<tree::Borrowed>, String> {
-    jsonschema::options_for::<tree::Borrowed>()
+) -> Result<jsonschema::Validator<scanned::Scanned>, String> {
+    jsonschema::options_for::<scanned::Scanned>()
         .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(regex_bytes))
         .offline()
         .build(schema)
         .map_err(|error| format!("the tool's schema cannot be used: {error}"))
 }
 
+#[cfg(feature = "validation")]
+fn check_empty(validator: &jsonschema::Validator<scanned::Scanned>) -> Result<(), String> {
+    let mut scanner = compere_proto::wire::scan::Scanner::new();
+    let tape = scanner
+        .check("{}", &Limits::DEFAULT)
+        .map_err(|fault| fault.to_string())?;
+    match tape.node() {
+        Some(node) if !validator.is_valid(scanned::Instance::Value(node)) => {
+            Err(explain(validator, scanned::Instance::Value(node)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The first few faults, each with its place.
 #[cfg(feature = "validation")]
 fn explain(
-    validator: &jsonschema::Validator<tree::Borrowed>,
-    tree: &tree::Tree<'_>,
+    validator: &jsonschema::Validator<scanned::Scanned>,
+    instance: scanned::Instance<'_>,
 ) -> String {
     const SHOWN: usize = 5;
     let faults: Vec<String> = validator
-        .iter_errors(tree)
+        .iter_errors(instance)
         .take(SHOWN)
         .map(|error| {
             let place = error.instance_path().to_string();
@@ -110,285 +129,202 @@ impl fmt::Debug for Validation {
 }
 
 #[cfg(feature = "validation")]
-pub(crate) mod tree {
-    //! JSON as a tree that borrows its strings and numbers.
+pub(crate) mod scanned {
+    //! Values of a scanned message as the validator sees them. A node refers to the tape and the
+    //! text of the message; nothing is built.
 
     use std::borrow::Cow;
-    use std::fmt;
 
+    use compere_proto::wire::decode::decode;
+    use compere_proto::wire::tape::{Elements, Kind, Members, Node as TapeNode};
     use jsonschema::JsonType;
     use jsonschema::json::{Array, Json, JsonNumber, Node, NodeIdentity, Object};
-    use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
     use serde_json::{Number, Value};
 
-    /// One value.
-    #[derive(Debug, Default, Clone)]
-    pub(crate) enum Tree<'a> {
-        #[default]
-        Null,
-        Bool(bool),
-        Number(Number),
-        String(Cow<'a, str>),
-        Array(Vec<Tree<'a>>),
-        Object(Vec<(Cow<'a, str>, Tree<'a>)>),
-    }
-
-    impl<'de: 'a, 'a> Deserialize<'de> for Tree<'a> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct TreeVisitor;
-
-            impl<'de> Visitor<'de> for TreeVisitor {
-                type Value = Tree<'de>;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("a JSON value")
-                }
-
-                fn visit_unit<E>(self) -> Result<Tree<'de>, E> {
-                    Ok(Tree::Null)
-                }
-
-                fn visit_bool<E>(self, value: bool) -> Result<Tree<'de>, E> {
-                    Ok(Tree::Bool(value))
-                }
-
-                fn visit_i64<E>(self, value: i64) -> Result<Tree<'de>, E> {
-                    Ok(Tree::Number(value.into()))
-                }
-
-                fn visit_u64<E>(self, value: u64) -> Result<Tree<'de>, E> {
-                    Ok(Tree::Number(value.into()))
-                }
-
-                fn visit_f64<E>(self, value: f64) -> Result<Tree<'de>, E> {
-                    Ok(Number::from_f64(value).map_or(Tree::Null, Tree::Number))
-                }
-
-                fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Tree<'de>, E> {
-                    Ok(Tree::String(text.into()))
-                }
-
-                fn visit_str<E>(self, text: &str) -> Result<Tree<'de>, E> {
-                    Ok(Tree::String(text.to_owned().into()))
-                }
-
-                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tree<'de>, A::Error> {
-                    let mut items = Vec::new();
-                    while let Some(item) = seq.next_element()? {
-                        items.push(item);
-                    }
-                    Ok(Tree::Array(items))
-                }
-
-                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree<'de>, A::Error> {
-                    let mut members = Vec::new();
-                    while let Some(key) = map.next_key::<Key<'de>>()? {
-                        members.push((key.0, map.next_value()?));
-                    }
-                    Ok(Tree::Object(members))
-                }
-            }
-
-            deserializer.deserialize_any(TreeVisitor)
-        }
-    }
-
-    /// A member name, borrowed where the input allows it.
-    struct Key<'a>(Cow<'a, str>);
-
-    impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct KeyVisitor;
-
-            impl<'de> Visitor<'de> for KeyVisitor {
-                type Value = Key<'de>;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("a member name")
-                }
-
-                fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-                    Ok(Key(key.into()))
-                }
-
-                fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-                    Ok(Key(key.to_owned().into()))
-                }
-            }
-
-            deserializer.deserialize_str(KeyVisitor)
-        }
-    }
-
     /// This representation, for the validator.
-    pub(crate) struct Borrowed;
+    pub(crate) struct Scanned;
 
-    impl Json for Borrowed {
-        type Node<'a> = &'a Tree<'a>;
+    /// One value: from the message, or a member name that is validated like a value.
+    #[derive(Clone, Copy)]
+    pub(crate) enum Instance<'a> {
+        Value(TapeNode<'a>),
+        Name(&'a str),
+    }
+
+    impl Json for Scanned {
+        type Node<'a> = Instance<'a>;
         type PreparedKey = Box<str>;
-        type StringBuffer = String;
+        type StringBuffer = ();
+
+        // One pass over the members of an object costs about as much as one look-up among them.
+        const KEYS_PER_LOOKUP: usize = 4;
+        const ACYCLIC: bool = true;
 
         fn prepare_key(key: &str) -> Box<str> {
             key.into()
         }
 
         fn with_string_node<T>(
-            buffer: &mut String,
+            _buffer: &mut (),
             string: &str,
-            f: impl for<'x> FnOnce(&'x Tree<'x>) -> T,
+            f: impl FnOnce(Instance<'_>) -> T,
         ) -> T {
-            buffer.clear();
-            buffer.push_str(string);
-            f(&Tree::String(Cow::Borrowed(buffer)))
+            f(Instance::Name(string))
         }
     }
 
-    /// A number of the tree.
-    pub(crate) struct TreeNumber<'a>(&'a Number);
+    /// A number, as its digits.
+    pub(crate) struct Digits<'a>(&'a str);
 
-    impl JsonNumber for TreeNumber<'_> {
+    impl JsonNumber for Digits<'_> {
         fn as_u64(&self) -> Option<u64> {
-            self.0.as_u64()
+            self.0.parse().ok()
         }
 
         fn as_i64(&self) -> Option<i64> {
-            self.0.as_i64()
+            self.0.parse().ok()
         }
 
         fn as_f64(&self) -> Option<f64> {
-            self.0.as_f64()
+            self.0.parse().ok()
         }
 
         fn as_str(&self) -> Cow<'_, str> {
-            self.0.to_string().into()
+            self.0.into()
         }
 
         fn to_number(&self) -> Cow<'_, Number> {
-            Cow::Borrowed(self.0)
+            let number = serde_json::from_str(self.0);
+            Cow::Owned(number.unwrap_or_else(|_| Number::from(0)))
+        }
+
+        fn is_integer(&self) -> bool {
+            let plain = self.0.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+            plain || self.as_f64().is_some_and(|number| number.fract() == 0.0)
         }
     }
 
-    impl<'a> Node<'a, Borrowed> for &'a Tree<'a> {
-        type Object = &'a [(Cow<'a, str>, Tree<'a>)];
-        type Array = &'a [Tree<'a>];
-        type Number = TreeNumber<'a>;
-
-        fn as_object(&self) -> Option<Self::Object> {
+    impl<'a> Instance<'a> {
+        fn of(self, kind: Kind) -> Option<TapeNode<'a>> {
             match self {
-                Tree::Object(members) => Some(members),
+                Self::Value(node) if node.kind() == kind => Some(node),
                 _ => None,
             }
         }
+    }
 
-        fn as_array(&self) -> Option<Self::Array> {
-            match self {
-                Tree::Array(items) => Some(items),
-                _ => None,
-            }
+    impl<'a> Node<'a, Scanned> for Instance<'a> {
+        type Object = ObjectNode<'a>;
+        type Array = ArrayNode<'a>;
+        type Number = Digits<'a>;
+
+        fn as_object(&self) -> Option<ObjectNode<'a>> {
+            self.of(Kind::Object).map(ObjectNode)
+        }
+
+        fn as_array(&self) -> Option<ArrayNode<'a>> {
+            self.of(Kind::Array).map(ArrayNode)
         }
 
         fn as_string(&self) -> Option<Cow<'a, str>> {
             match self {
-                Tree::String(text) => Some(Cow::Borrowed(text)),
-                _ => None,
+                Self::Value(node) => node.as_str(),
+                Self::Name(name) => Some(Cow::Borrowed(name)),
             }
         }
 
-        fn as_number(&self) -> Option<TreeNumber<'a>> {
-            match self {
-                Tree::Number(number) => Some(TreeNumber(number)),
-                _ => None,
-            }
+        fn as_number(&self) -> Option<Digits<'a>> {
+            self.of(Kind::Number)?.as_number().map(Digits)
         }
 
         fn as_boolean(&self) -> Option<bool> {
-            match self {
-                Tree::Bool(value) => Some(*value),
+            match self.json_type() {
+                JsonType::Boolean => Some(self.of(Kind::True).is_some()),
                 _ => None,
             }
         }
 
         fn is_null(&self) -> bool {
-            matches!(self, Tree::Null)
+            self.of(Kind::Null).is_some()
         }
 
         fn json_type(&self) -> JsonType {
             match self {
-                Tree::Null => JsonType::Null,
-                Tree::Bool(_) => JsonType::Boolean,
-                Tree::Number(_) => JsonType::Number,
-                Tree::String(_) => JsonType::String,
-                Tree::Array(_) => JsonType::Array,
-                Tree::Object(_) => JsonType::Object,
+                Self::Name(_) => JsonType::String,
+                Self::Value(node) => match node.kind() {
+                    Kind::Null => JsonType::Null,
+                    Kind::True | Kind::False => JsonType::Boolean,
+                    Kind::Number => JsonType::Number,
+                    Kind::String | Kind::EscapedString => JsonType::String,
+                    Kind::Array => JsonType::Array,
+                    Kind::Object => JsonType::Object,
+                },
             }
         }
 
         fn to_value(&self) -> Cow<'a, Value> {
             Cow::Owned(match self {
-                Tree::Null => Value::Null,
-                Tree::Bool(value) => Value::Bool(*value),
-                Tree::Number(number) => Value::Number(number.clone()),
-                Tree::String(text) => Value::String(text.clone().into_owned()),
-                Tree::Array(items) => {
-                    Value::Array(items.iter().map(|item| item.to_value().into_owned()).collect())
-                }
-                Tree::Object(members) => Value::Object(
-                    members
-                        .iter()
-                        .map(|(name, value)| {
-                            (name.clone().into_owned(), value.to_value().into_owned())
-                        })
-                        .collect(),
-                ),
+                Self::Name(name) => Value::from(*name),
+                Self::Value(node) => decode(*node).unwrap_or_default(),
             })
         }
 
         fn identity(&self) -> Option<NodeIdentity> {
-            Some(NodeIdentity::new(std::ptr::from_ref::<Tree<'_>>(self) as usize))
+            match self {
+                Self::Value(node) => Some(NodeIdentity::tagged(0, node.place())),
+                Self::Name(_) => None,
+            }
         }
     }
 
-    impl<'a> Object<'a, Borrowed> for &'a [(Cow<'a, str>, Tree<'a>)] {
-        type Node = &'a Tree<'a>;
-        type MemberName = &'a str;
-        type MembersIter = Members<'a>;
+    pub(crate) struct ObjectNode<'a>(TapeNode<'a>);
+
+    impl<'a> Object<'a, Scanned> for ObjectNode<'a> {
+        type Node = Instance<'a>;
+        type MemberName = Cow<'a, str>;
+        type MembersIter = NamedMembers<'a>;
 
         fn len(&self) -> usize {
-            <[_]>::len(self)
+            self.0.members().count()
         }
 
-        fn get(&self, key: &Box<str>) -> Option<&'a Tree<'a>> {
-            self.iter()
-                .find(|(name, _)| **name == **key)
-                .map(|(_, value)| value)
+        fn is_empty(&self) -> bool {
+            self.0.members().next().is_none()
         }
 
-        fn members(&self) -> Members<'a> {
-            Members(self.iter())
+        fn get(&self, key: &Box<str>) -> Option<Instance<'a>> {
+            self.0.get(key).map(Instance::Value)
+        }
+
+        fn members(&self) -> NamedMembers<'a> {
+            NamedMembers(self.0.members())
         }
     }
 
-    /// The members of an object.
-    pub(crate) struct Members<'a>(std::slice::Iter<'a, (Cow<'a, str>, Tree<'a>)>);
+    /// The members of an object by name.
+    pub(crate) struct NamedMembers<'a>(Members<'a>);
 
-    impl<'a> Iterator for Members<'a> {
-        type Item = (&'a str, &'a Tree<'a>);
+    impl<'a> Iterator for NamedMembers<'a> {
+        type Item = (Cow<'a, str>, Instance<'a>);
 
         fn next(&mut self) -> Option<Self::Item> {
-            self.0.next().map(|(name, value)| (&**name, value))
+            let (name, value) = self.0.next()?;
+            Some((name.as_str().unwrap_or_default(), Instance::Value(value)))
         }
     }
 
-    impl<'a> Array<'a, Borrowed> for &'a [Tree<'a>] {
-        type Node = &'a Tree<'a>;
-        type ElementsIter = std::slice::Iter<'a, Tree<'a>>;
+    pub(crate) struct ArrayNode<'a>(TapeNode<'a>);
+
+    impl<'a> Array<'a, Scanned> for ArrayNode<'a> {
+        type Node = Instance<'a>;
+        type ElementsIter = std::iter::Map<Elements<'a>, fn(TapeNode<'a>) -> Instance<'a>>;
 
         fn len(&self) -> usize {
-            <[_]>::len(self)
+            self.0.elements().count()
         }
 
         fn elements(&self) -> Self::ElementsIter {
-            self.iter()
+            self.0.elements().map(Instance::Value)
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::connection::rate::Rate;
 use crate::connection::stateless;
 use crate::connection::{Ignored, Inbound, Output, Received};
 use crate::error::{Error, Misuse, PeerIncompatible, PeerMisbehaved};
-use crate::jsonrpc::{ErrorObject, IdRef, RequestId, code};
+use crate::jsonrpc::{ErrorObject, IdRef, ProgressToken, RequestId, code};
 use crate::lifecycle::{Implementation, InitializeParams, InitializeResult};
 use crate::limits::Limits;
 use crate::logging::{LoggingLevel, SetLevelParams};
@@ -31,7 +31,9 @@ use crate::revision::Revision;
 use crate::time::Moment;
 use crate::wire::encode;
 use crate::wire::project::Project;
-use crate::wire::scan::{Fault, Malformed, Message, Params, RawStr, Scanner, member};
+use crate::wire::decode::decode;
+use crate::wire::scan::{Fault, Malformed, Message, Params, RawStr, Scanner};
+use crate::wire::tape::Kind as TapeKind;
 
 /// Periodic pings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,6 +289,11 @@ impl Session {
             Ok(Message::Error { id, error }) => self.receive_error(now, id, error),
             Err(malformed) => self.handle_malformed(malformed),
         }
+    }
+
+    /// Takes back params that have been dealt with: their memory serves the next message.
+    pub fn recycle(&mut self, params: Params<'_>) {
+        self.scanner.recycle(params);
     }
 
     /// Takes what the framer made of bytes that are no message.
@@ -967,24 +974,22 @@ fn is_sent_undeclared(method: Method) -> bool {
     )
 }
 
-/// The raw progress token of a request. Null counts as none.
-fn progress_token<'a>(
-    params: &Params<'a>,
+/// The progress token of a request. Null counts as none.
+fn progress_token(
+    params: &Params<'_>,
     limits: &Limits,
-) -> Result<Option<&'a str>, ErrorObject> {
-    let Some(meta) = params.get("_meta").filter(|meta| meta.starts_with('{')) else {
+) -> Result<Option<ProgressToken>, ErrorObject> {
+    let Some(token) = params
+        .node("_meta")
+        .and_then(|meta| meta.get("progressToken"))
+        .filter(|token| token.kind() != TapeKind::Null)
+    else {
         return Ok(None);
     };
-    let Some(token) = member(meta, "progressToken").filter(|token| *token != "null") else {
-        return Ok(None);
-    };
-    if token.len() > limits.token_bytes {
+    if token.as_json().len() > limits.token_bytes {
         return Err(ErrorObject::limit("token_bytes", limits.token_bytes));
     }
-    if token.starts_with('"') || token.parse::<i64>().is_ok() {
-        return Ok(Some(token));
-    }
-    Err(ErrorObject::invalid_params(
-        "Invalid params: a progress token is a string or an integer",
-    ))
+    decode(token).map(Some).map_err(|_| {
+        ErrorObject::invalid_params("Invalid params: a progress token is a string or an integer")
+    })
 }

@@ -10,10 +10,12 @@ use std::fmt;
 
 use crate::jsonrpc::{ErrorObject, IdRef, RequestId, code, unescape};
 use crate::limits::Limits;
+use crate::wire::decode::decode;
 use crate::wire::skim::Skim;
+use crate::wire::tape::{Item, Kind, Node, Tape};
 
 /// A JSON-RPC message, its parts borrowed from the bytes it was read from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Message<'a> {
     /// A request.
     Request {
@@ -58,28 +60,27 @@ impl<'a> RawStr<'a> {
     }
 }
 
-/// How many members of `params` are noted during the scan. The methods of the protocol have at
-/// most five on the hot path; the rest is found by reading again.
-const NOTED: usize = 6;
-
 /// The `params` of a request or notification: an object, or absent.
-#[derive(Debug, Clone, Copy)]
+///
+/// Holds the tape of its values; give it back with
+/// [`Scanner::recycle`] so that the next message needs no memory of its own.
+#[derive(Debug, Clone)]
 pub struct Params<'a> {
+    /// The whole message, which the tape refers to.
+    text: &'a str,
     raw: Option<&'a str>,
-    noted: [(&'a str, &'a str); NOTED],
-    count: usize,
-    /// Every member was noted, and no key has escapes.
-    complete: bool,
+    tape: Tape,
 }
 
 impl<'a> Params<'a> {
     /// No params.
-    pub const ABSENT: Params<'static> = Params {
-        raw: None,
-        noted: [("", ""); NOTED],
-        count: 0,
-        complete: true,
-    };
+    pub fn absent() -> Self {
+        Self {
+            text: "",
+            raw: None,
+            tape: Tape::default(),
+        }
+    }
 
     /// The JSON text, `{}` when absent.
     pub fn as_json(&self) -> &'a str {
@@ -91,29 +92,28 @@ impl<'a> Params<'a> {
         self.raw.is_some()
     }
 
+    /// One member.
+    pub fn node(&self, key: &str) -> Option<Node<'_>> {
+        self.tape.root(self.text)?.get(key)
+    }
+
     /// The JSON text of one member.
-    pub fn get(&self, key: &str) -> Option<&'a str> {
-        let noted = self.noted.get(..self.count).unwrap_or_default();
-        if let Some((_, value)) = noted.iter().find(|(name, _)| *name == key) {
-            return Some(value);
-        }
-        if self.complete {
-            return None;
-        }
-        member(self.as_json(), key)
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.node(key).map(Node::as_json)
     }
 
     /// A member that is a string.
-    pub fn get_str(&self, key: &str) -> Option<Cow<'a, str>> {
-        self.get(key)
-            .filter(|raw| raw.starts_with('"'))
-            .map(unescape)
+    pub fn get_str(&self, key: &str) -> Option<Cow<'_, str>> {
+        self.node(key)?.as_str()
     }
 
     /// Decodes all params into a type.
     pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, ErrorObject> {
-        serde_json::from_str(self.as_json())
-            .map_err(|error| ErrorObject::invalid_params(format!("Invalid params: {error}")))
+        let decoded = match self.tape.root(self.text) {
+            Some(node) => decode(node),
+            None => serde_json::from_str("{}"),
+        };
+        decoded.map_err(|error| ErrorObject::invalid_params(format!("Invalid params: {error}")))
     }
 }
 
@@ -258,7 +258,11 @@ pub struct Malformed {
 #[derive(Debug, Default)]
 pub struct Scanner {
     keys: Vec<Span>,
+    tape: Tape,
 }
+
+/// A tape that grew beyond this many values is not kept for the next message.
+const KEEP_VALUES: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -279,7 +283,14 @@ impl Scanner {
         Self::default()
     }
 
-    /// Reads one message. `batching` says whether an array is answered as such.
+    /// Takes the tape of params that are no longer needed, for the next message.
+    pub fn recycle(&mut self, params: Params<'_>) {
+        if params.tape.items.capacity() <= KEEP_VALUES {
+            self.tape = params.tape;
+        }
+    }
+
+    /// Reads one message.
     pub fn scan<'a>(&mut self, bytes: &'a [u8], limits: &Limits) -> Result<Message<'a>, Malformed> {
         if bytes.starts_with(b"\xef\xbb\xbf") {
             return Err(unreadable(Fault::ByteOrderMark));
@@ -291,12 +302,16 @@ impl Scanner {
             return Err(unreadable(Fault::NotUtf8));
         };
         self.keys.clear();
+        let mut tape = std::mem::take(&mut self.tape);
+        tape.items.clear();
         let mut cursor = Cursor {
             text,
             bytes,
             at: 0,
             nodes: 0,
             keys: &mut self.keys,
+            tape,
+            taping: false,
             limits,
         };
         cursor.message().map_err(|fault| match fault {
@@ -306,7 +321,7 @@ impl Scanner {
     }
 
     /// Checks one JSON value against the same rules as a message, for text from elsewhere.
-    pub fn check(&mut self, text: &str, limits: &Limits) -> Result<(), Fault> {
+    pub fn check<'a>(&mut self, text: &'a str, limits: &Limits) -> Result<Checked<'a>, Fault> {
         self.keys.clear();
         let mut cursor = Cursor {
             text,
@@ -314,11 +329,31 @@ impl Scanner {
             at: 0,
             nodes: 0,
             keys: &mut self.keys,
+            tape: Tape::default(),
+            taping: true,
             limits,
         };
         cursor.skip_space();
         cursor.value(0)?;
-        cursor.end()
+        cursor.end()?;
+        Ok(Checked {
+            text,
+            tape: cursor.tape,
+        })
+    }
+}
+
+/// A JSON value that was checked.
+#[derive(Debug, Clone)]
+pub struct Checked<'a> {
+    text: &'a str,
+    tape: Tape,
+}
+
+impl Checked<'_> {
+    /// The value.
+    pub fn node(&self) -> Option<Node<'_>> {
+        self.tape.root(self.text)
     }
 }
 
@@ -343,6 +378,9 @@ struct Cursor<'a, 's> {
     at: usize,
     nodes: usize,
     keys: &'s mut Vec<Span>,
+    tape: Tape,
+    /// Inside of `params`, whose values are noted.
+    taping: bool,
     limits: &'s Limits,
 }
 
@@ -416,21 +454,45 @@ impl<'a> Cursor<'a, '_> {
             parts.params_invalid = raw != "null";
             return Ok(());
         }
-        let mut params = Params::ABSENT;
-        self.members(2, |cursor, key, escaped| {
-            let value = cursor.raw(2)?;
-            match params.noted.get_mut(params.count) {
-                Some(slot) if !escaped => {
-                    *slot = (key, value);
-                    params.count += 1;
-                }
-                _ => params.complete = false,
-            }
-            Ok(())
-        })?;
-        params.raw = Some(self.since(start));
-        parts.params = Some(params);
+        self.taping = true;
+        self.value(1)?;
+        self.taping = false;
+        parts.params = Some(Params {
+            text: self.text,
+            raw: Some(self.since(start)),
+            tape: std::mem::take(&mut self.tape),
+        });
         Ok(())
+    }
+
+    /// Notes a value that is read already.
+    fn note(&mut self, kind: Kind, start: usize, end: usize) {
+        if self.taping {
+            let next = self.tape.items.len() as u32 + 1;
+            self.tape.items.push(Item {
+                kind,
+                start: start as u32,
+                end: end as u32,
+                next,
+            });
+        }
+    }
+
+    /// Notes a container at its opening bracket; [`Cursor::close`] completes it.
+    fn open(&mut self, kind: Kind) -> usize {
+        let place = self.tape.items.len();
+        self.note(kind, self.at, self.at);
+        place
+    }
+
+    fn close(&mut self, place: usize) {
+        if self.taping {
+            let next = self.tape.items.len() as u32;
+            if let Some(item) = self.tape.items.get_mut(place) {
+                item.end = self.at as u32;
+                item.next = next;
+            }
+        }
     }
 
     /// Reads a value and gives its text.
@@ -448,20 +510,44 @@ impl<'a> Cursor<'a, '_> {
         match self.peek() {
             Some(b'"') => {
                 self.count()?;
-                self.string().map(drop)
+                let (span, escaped) = self.string()?;
+                self.note_string(span, escaped);
+                Ok(())
             }
-            Some(b'{') => self.members(depth + 1, |cursor, _, _| cursor.value(depth + 1)),
-            Some(b'[') => self.array(depth + 1),
+            Some(b'{') => {
+                let place = self.open(Kind::Object);
+                self.members(depth + 1, |cursor, _, _| cursor.value(depth + 1))?;
+                self.close(place);
+                Ok(())
+            }
+            Some(b'[') => {
+                let place = self.open(Kind::Array);
+                self.array(depth + 1)?;
+                self.close(place);
+                Ok(())
+            }
             Some(b'-' | b'0'..=b'9') => {
                 self.count()?;
-                self.number()
+                let start = self.at;
+                self.number()?;
+                self.note(Kind::Number, start, self.at);
+                Ok(())
             }
-            Some(b't') => self.word("true"),
-            Some(b'f') => self.word("false"),
-            Some(b'n') => self.word("null"),
+            Some(b't') => self.word("true", Kind::True),
+            Some(b'f') => self.word("false", Kind::False),
+            Some(b'n') => self.word("null", Kind::Null),
             Some(_) => Err(self.fault("expected a value")),
             None => Err(self.fault("the message ends too early")),
         }
+    }
+
+    fn note_string(&mut self, span: Span, escaped: bool) {
+        let kind = if escaped {
+            Kind::EscapedString
+        } else {
+            Kind::String
+        };
+        self.note(kind, span.start as usize, span.end as usize);
     }
 
     /// Reads an object; `each` gets every key with the cursor at its value.
@@ -487,6 +573,7 @@ impl<'a> Cursor<'a, '_> {
                 return Err(self.fault("expected a key"));
             }
             let (span, escaped) = self.string()?;
+            self.note_string(span, escaped);
             any_escaped |= escaped;
             if self.keys.len() - first_key >= self.limits.json_keys {
                 return Err(Fault::TooManyKeys(self.limits.json_keys));
@@ -693,10 +780,11 @@ impl<'a> Cursor<'a, '_> {
         Ok(())
     }
 
-    fn word(&mut self, word: &'static str) -> Result<(), Fault> {
+    fn word(&mut self, word: &'static str, kind: Kind) -> Result<(), Fault> {
         self.count()?;
         let end = self.at + word.len();
         if self.bytes.get(self.at..end) == Some(word.as_bytes()) {
+            self.note(kind, self.at, end);
             self.at = end;
             Ok(())
         } else {
@@ -731,33 +819,41 @@ fn duplicate(key: &str) -> Fault {
     Fault::DuplicateKey(key.chars().take(64).collect())
 }
 
-/// The first position from `at` on that needs a look: quote, backslash or control character.
-fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
-    const CHUNK: usize = 16;
-    let special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
-    // A key or a short word ends within a few bytes; only what is longer is worth the chunks.
-    for _ in 0..CHUNK {
-        match bytes.get(at) {
-            Some(byte) if !special(*byte) => at += 1,
-            _ => return at,
-        }
+/// Bytes that end the plain part of a string: quote, backslash, control characters.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        special[byte] = true;
+        byte += 1;
     }
-    while let Some(chunk) = bytes.get(at..at + CHUNK) {
-        let found = chunk
-            .iter()
-            .fold(0, |found, byte| found | u8::from(special(*byte)));
+    special[b'"' as usize] = true;
+    special[b'\\' as usize] = true;
+    special
+};
+
+/// The first position from `at` on that needs a look. Most strings end within a few bytes; what is
+/// longer goes by chunks, which the compiler turns into vector instructions.
+fn skip_plain(bytes: &[u8], at: usize) -> usize {
+    const CHUNK: usize = 32;
+    let rest = bytes.get(at..).unwrap_or_default();
+    let (head, tail) = rest.split_at(rest.len().min(CHUNK));
+    if let Some(found) = head.iter().position(|byte| SPECIAL[usize::from(*byte)]) {
+        return at + found;
+    }
+    let mut skipped = head.len();
+    for chunk in tail.chunks_exact(CHUNK) {
+        let found = chunk.iter().fold(0, |found, byte| {
+            found | u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < 0x20)
+        });
         if found != 0 {
             break;
         }
-        at += CHUNK;
+        skipped += CHUNK;
     }
-    while let Some(byte) = bytes.get(at) {
-        if special(*byte) {
-            break;
-        }
-        at += 1;
-    }
-    at
+    let rest = rest.get(skipped..).unwrap_or_default();
+    let found = rest.iter().position(|byte| SPECIAL[usize::from(*byte)]);
+    at + skipped + found.unwrap_or(rest.len())
 }
 
 impl<'a> Parts<'a> {
@@ -779,7 +875,7 @@ impl<'a> Parts<'a> {
                 return Err(Fault::ParamsNotAnObject);
             }
             let method = RawStr(method);
-            let params = self.params.unwrap_or(Params::ABSENT);
+            let params = self.params.unwrap_or_else(Params::absent);
             return Ok(match id {
                 Some(id) => Message::Request { id, method, params },
                 None => Message::Notification { method, params },
