@@ -430,16 +430,13 @@ fn check_person(
     #[serde(default)]
     active: bool,
 ) -> String {
-    let cities: Vec<&str> = addresses.iter().map(|home| home.city.as_str()).collect();
     let streets: usize = addresses.iter().map(|home| home.street.len()).sum();
+    let cities = addresses.iter().filter(|home| !home.city.is_empty()).count();
     let zips = addresses.iter().filter(|home| home.zip.is_some()).count();
-    format!(
-        "{name}, {} years, active: {active}, {} tags, {} homes in {} ({streets} letters of street, {zips} zips)",
-        age.unwrap_or_default(),
-        tags.len(),
-        addresses.len(),
-        cities.first().unwrap_or(&"no city"),
-    )
+    if !active || age.is_none() || tags.is_empty() || streets + cities + zips == 0 {
+        return format!("{name} is incomplete");
+    }
+    name
 }
 
 fn numbered_uri(number: u32) -> String {

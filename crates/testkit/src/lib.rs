@@ -1,0 +1,5 @@
+//! What the tests of Compere share. Not published.
+
+pub mod fixture;
+pub mod schema;
+pub mod transcript;

@@ -271,6 +271,13 @@ struct Span {
 }
 
 impl Span {
+    /// For comparing: cheaper than a text, whose ends are checked to be between characters.
+    fn bytes(self, bytes: &[u8]) -> &[u8] {
+        bytes
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+
     fn of(self, text: &str) -> &str {
         text.get(self.start as usize..self.end as usize)
             .unwrap_or_default()
@@ -430,7 +437,7 @@ impl<'a> Cursor<'a, '_> {
     fn envelope(&mut self) -> Result<Parts<'a>, Fault> {
         let mut parts = Parts::default();
         self.members(1, |cursor, key, escaped| {
-            let slot = match key {
+            let slot = match key.of(cursor.text) {
                 _ if escaped => return cursor.raw(1).map(drop),
                 "params" => return cursor.params(&mut parts),
                 "jsonrpc" => &mut parts.jsonrpc,
@@ -554,7 +561,7 @@ impl<'a> Cursor<'a, '_> {
     fn members(
         &mut self,
         depth: usize,
-        mut each: impl FnMut(&mut Self, &'a str, bool) -> Result<(), Fault>,
+        mut each: impl FnMut(&mut Self, Span, bool) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         self.count()?;
         if depth > self.limits.json_depth {
@@ -585,8 +592,7 @@ impl<'a> Cursor<'a, '_> {
             }
             self.at += 1;
             self.skip_space();
-            let key = span.of(self.text);
-            each(self, key, escaped)?;
+            each(self, span, escaped)?;
             self.skip_space();
             match self.peek() {
                 Some(b',') => {
@@ -610,7 +616,7 @@ impl<'a> Cursor<'a, '_> {
     /// quadratic cost.
     fn refuse_duplicates(&mut self, first_key: usize, any_escaped: bool) -> Result<(), Fault> {
         const FEW: usize = 8;
-        let text = self.text;
+        let (text, bytes) = (self.text, self.bytes);
         let keys = self.keys.get_mut(first_key..).unwrap_or_default();
         if any_escaped {
             let mut decoded: Vec<String> = keys
@@ -626,19 +632,17 @@ impl<'a> Cursor<'a, '_> {
         if keys.len() <= FEW {
             for (index, key) in keys.iter().enumerate() {
                 for other in &keys[..index] {
-                    if key.end - key.start == other.end - other.start
-                        && key.of(text) == other.of(text)
-                    {
+                    if key.bytes(bytes) == other.bytes(bytes) {
                         return Err(duplicate(key.of(text)));
                     }
                 }
             }
             return Ok(());
         }
-        keys.sort_unstable_by_key(|span| span.of(text));
+        keys.sort_unstable_by_key(|span| span.bytes(bytes));
         match keys
             .windows(2)
-            .find(|pair| pair[0].of(text) == pair[1].of(text))
+            .find(|pair| pair[0].bytes(bytes) == pair[1].bytes(bytes))
         {
             Some(pair) => Err(duplicate(pair[0].of(text))),
             None => Ok(()),
@@ -819,41 +823,55 @@ fn duplicate(key: &str) -> Fault {
     Fault::DuplicateKey(key.chars().take(64).collect())
 }
 
-/// Bytes that end the plain part of a string: quote, backslash, control characters.
-const SPECIAL: [bool; 256] = {
-    let mut special = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        special[byte] = true;
-        byte += 1;
-    }
-    special[b'"' as usize] = true;
-    special[b'\\' as usize] = true;
-    special
-};
-
-/// The first position from `at` on that needs a look. Most strings end within a few bytes; what is
-/// longer goes by chunks, which the compiler turns into vector instructions.
+/// The first position from `at` on that needs a look: quote, backslash or control character. Most
+/// strings end within a few bytes, which go eight at a time in one register; what is longer goes by
+/// chunks, which the compiler turns into vector instructions.
 fn skip_plain(bytes: &[u8], at: usize) -> usize {
+    const WORDS: usize = 4;
     const CHUNK: usize = 32;
-    let rest = bytes.get(at..).unwrap_or_default();
-    let (head, tail) = rest.split_at(rest.len().min(CHUNK));
-    if let Some(found) = head.iter().position(|byte| SPECIAL[usize::from(*byte)]) {
-        return at + found;
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    let skipped = |rest: &[u8]| bytes.len() - rest.len();
+    for _ in 0..WORDS {
+        let Some((word, after)) = rest.split_first_chunk::<8>() else {
+            break;
+        };
+        let marks = special_marks(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return skipped(rest) + marks.trailing_zeros() as usize / 8;
+        }
+        rest = after;
     }
-    let mut skipped = head.len();
-    for chunk in tail.chunks_exact(CHUNK) {
-        let found = chunk.iter().fold(0, |found, byte| {
-            found | u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < 0x20)
-        });
+    while let Some((chunk, after)) = rest.split_first_chunk::<CHUNK>() {
+        let found = chunk
+            .iter()
+            .fold(0, |found, byte| found | u8::from(is_special(*byte)));
         if found != 0 {
             break;
         }
-        skipped += CHUNK;
+        rest = after;
     }
-    let rest = rest.get(skipped..).unwrap_or_default();
-    let found = rest.iter().position(|byte| SPECIAL[usize::from(*byte)]);
-    at + skipped + found.unwrap_or(rest.len())
+    let found = rest.iter().position(|byte| is_special(*byte));
+    skipped(rest) + found.unwrap_or(rest.len())
+}
+
+const fn is_special(byte: u8) -> bool {
+    byte == b'"' || byte == b'\\' || byte < 0x20
+}
+
+/// Marks the special bytes of a word at their high bits. Bytes above the first special one may be
+/// marked wrongly, which is why only the lowest mark counts.
+const fn special_marks(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
+    const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
+    const SPACES: u64 = u64::from_ne_bytes([0x20; 8]);
+    let quote = word ^ QUOTES;
+    let backslash = word ^ BACKSLASHES;
+    let quotes = quote.wrapping_sub(ONES) & !quote;
+    let backslashes = backslash.wrapping_sub(ONES) & !backslash;
+    let controls = word.wrapping_sub(SPACES) & !word;
+    (quotes | backslashes | controls) & HIGHS
 }
 
 impl<'a> Parts<'a> {

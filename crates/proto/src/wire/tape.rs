@@ -137,8 +137,12 @@ impl<'a> Node<'a> {
 
     /// Is this string the one that is looked for?
     pub fn is_key(self, key: &str) -> bool {
-        match self.kind() {
-            Kind::String => self.slice() == key,
+        let item = self.item();
+        match item.kind {
+            Kind::String => {
+                let bytes = self.text.as_bytes();
+                bytes.get(item.start as usize..item.end as usize) == Some(key.as_bytes())
+            }
             _ => self.as_str().is_some_and(|text| text == key),
         }
     }
