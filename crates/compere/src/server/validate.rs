@@ -89,7 +89,7 @@ fn check_empty(validator: &jsonschema::Validator<scanned::Scanned>) -> Result<()
     let tape = scanner
         .check("{}", &Limits::DEFAULT)
         .map_err(|fault| fault.to_string())?;
-    match tape.node() {
+    match tape.root() {
         Some(node) if !validator.is_valid(scanned::Instance::Value(node)) => {
             Err(explain(validator, scanned::Instance::Value(node)))
         }

@@ -66,17 +66,14 @@ impl<'a> RawStr<'a> {
 /// [`Scanner::recycle`] so that the next message needs no memory of its own.
 #[derive(Debug, Clone)]
 pub struct Params<'a> {
-    /// The whole message, which the tape refers to.
-    text: &'a str,
     raw: Option<&'a str>,
-    tape: Tape,
+    tape: Tape<'a>,
 }
 
 impl<'a> Params<'a> {
     /// No params.
     pub fn absent() -> Self {
         Self {
-            text: "",
             raw: None,
             tape: Tape::default(),
         }
@@ -94,7 +91,7 @@ impl<'a> Params<'a> {
 
     /// One member.
     pub fn node(&self, key: &str) -> Option<Node<'_>> {
-        self.tape.root(self.text)?.get(key)
+        self.tape.root()?.get(key)
     }
 
     /// The JSON text of one member.
@@ -109,7 +106,7 @@ impl<'a> Params<'a> {
 
     /// Decodes all params into a type.
     pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, ErrorObject> {
-        let decoded = match self.tape.root(self.text) {
+        let decoded = match self.tape.root() {
             Some(node) => decode(node),
             None => serde_json::from_str("{}"),
         };
@@ -257,20 +254,22 @@ pub struct Malformed {
 /// Where the scanner remembers keys between messages, so that scanning allocates nothing.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    keys: Vec<Span>,
-    tape: Tape,
+    keys: Vec<Text>,
+    items: Vec<Item>,
 }
 
 /// A tape that grew beyond this many values is not kept for the next message.
 const KEEP_VALUES: usize = 4096;
 
+/// A string of the message, without its quotes.
 #[derive(Debug, Clone, Copy)]
-struct Span {
+struct Text {
     start: u32,
     end: u32,
+    escaped: bool,
 }
 
-impl Span {
+impl Text {
     /// For comparing: cheaper than a text, whose ends are checked to be between characters.
     fn bytes(self, bytes: &[u8]) -> &[u8] {
         bytes
@@ -293,7 +292,7 @@ impl Scanner {
     /// Takes the tape of params that are no longer needed, for the next message.
     pub fn recycle(&mut self, params: Params<'_>) {
         if params.tape.items.capacity() <= KEEP_VALUES {
-            self.tape = params.tape;
+            self.items = params.tape.items;
         }
     }
 
@@ -308,59 +307,26 @@ impl Scanner {
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Err(unreadable(Fault::NotUtf8));
         };
-        self.keys.clear();
-        let mut tape = std::mem::take(&mut self.tape);
-        tape.items.clear();
-        let mut cursor = Cursor {
-            text,
-            bytes,
-            at: 0,
-            nodes: 0,
-            keys: &mut self.keys,
-            tape,
-            taping: false,
-            limits,
-        };
-        cursor.message().map_err(|fault| match fault {
-            Fault::NotJson(..) => unreadable(fault),
-            _ => skimmed(bytes, fault, limits),
+        let mut items = std::mem::take(&mut self.items);
+        items.clear();
+        let mut cursor = Cursor::new(text, &mut self.keys, items, limits);
+        cursor.message().map_err(|Stop| match cursor.fault {
+            fault @ Fault::NotJson(..) => unreadable(fault),
+            fault => skimmed(bytes, fault, limits),
         })
     }
 
     /// Checks one JSON value against the same rules as a message, for text from elsewhere.
-    pub fn check<'a>(&mut self, text: &'a str, limits: &Limits) -> Result<Checked<'a>, Fault> {
-        self.keys.clear();
-        let mut cursor = Cursor {
-            text,
-            bytes: text.as_bytes(),
-            at: 0,
-            nodes: 0,
-            keys: &mut self.keys,
-            tape: Tape::default(),
-            taping: true,
-            limits,
-        };
-        cursor.skip_space();
-        cursor.value(0)?;
-        cursor.end()?;
-        Ok(Checked {
-            text,
-            tape: cursor.tape,
-        })
-    }
-}
-
-/// A JSON value that was checked.
-#[derive(Debug, Clone)]
-pub struct Checked<'a> {
-    text: &'a str,
-    tape: Tape,
-}
-
-impl Checked<'_> {
-    /// The value.
-    pub fn node(&self) -> Option<Node<'_>> {
-        self.tape.root(self.text)
+    pub fn check<'a>(&mut self, text: &'a str, limits: &Limits) -> Result<Tape<'a>, Fault> {
+        let mut cursor = Cursor::new(text, &mut self.keys, Vec::new(), limits);
+        cursor.taping = true;
+        match cursor.document() {
+            Ok(()) => Ok(Tape {
+                text,
+                items: cursor.items,
+            }),
+            Err(Stop) => Err(cursor.fault),
+        }
     }
 }
 
@@ -379,16 +345,22 @@ fn skimmed(bytes: &[u8], fault: Fault, limits: &Limits) -> Malformed {
     skim.finish(fault)
 }
 
+/// The scan has ended early; why is in [`Cursor::fault`]. So small that it travels in a register
+/// through all the levels of a message.
+#[derive(Debug, Clone, Copy)]
+struct Stop;
+
 struct Cursor<'a, 's> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     nodes: usize,
-    keys: &'s mut Vec<Span>,
-    tape: Tape,
+    keys: &'s mut Vec<Text>,
+    items: Vec<Item>,
     /// Inside of `params`, whose values are noted.
     taping: bool,
     limits: &'s Limits,
+    fault: Fault,
 }
 
 /// The members of the envelope, as far as they were there.
@@ -403,42 +375,63 @@ struct Parts<'a> {
     error: Option<&'a str>,
 }
 
-impl<'a> Cursor<'a, '_> {
-    fn message(&mut self) -> Result<Message<'a>, Fault> {
-        self.skip_space();
-        match self.peek() {
-            Some(b'{') => {}
-            Some(b'[') => {
-                self.value(0)?;
-                self.end()?;
-                return Err(Fault::Batch);
-            }
-            Some(_) => {
-                self.value(0)?;
-                self.end()?;
-                return Err(Fault::NotAnObject);
-            }
-            None => return Err(self.fault("empty")),
+impl<'a, 's> Cursor<'a, 's> {
+    fn new(
+        text: &'a str,
+        keys: &'s mut Vec<Text>,
+        items: Vec<Item>,
+        limits: &'s Limits,
+    ) -> Self {
+        keys.clear();
+        Self {
+            text,
+            bytes: text.as_bytes(),
+            at: 0,
+            nodes: 0,
+            keys,
+            items,
+            taping: false,
+            limits,
+            fault: Fault::NotAnObject,
+        }
+    }
+
+    fn message(&mut self) -> Result<Message<'a>, Stop> {
+        if self.token() != b'{' {
+            let fault = if self.token() == b'[' {
+                Fault::Batch
+            } else {
+                Fault::NotAnObject
+            };
+            self.document()?;
+            return self.stop(fault);
         }
         let parts = self.envelope()?;
         self.end()?;
-        parts.classify(self.limits)
+        parts
+            .classify(self.limits)
+            .or_else(|fault| self.stop(fault))
     }
 
-    fn end(&mut self) -> Result<(), Fault> {
-        self.skip_space();
+    fn document(&mut self) -> Result<(), Stop> {
+        self.token();
+        self.value(0)?;
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Stop> {
+        self.token();
         if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(self.fault("something follows the value"))
+            return Ok(());
         }
+        self.not_json("something follows the value")
     }
 
-    fn envelope(&mut self) -> Result<Parts<'a>, Fault> {
+    fn envelope(&mut self) -> Result<Parts<'a>, Stop> {
         let mut parts = Parts::default();
-        self.members(1, |cursor, key, escaped| {
+        self.members(1, |cursor, key| {
             let slot = match key.of(cursor.text) {
-                _ if escaped => return cursor.raw(1).map(drop),
+                _ if key.escaped => return cursor.raw(1).map(drop),
                 "params" => return cursor.params(&mut parts),
                 "jsonrpc" => &mut parts.jsonrpc,
                 "id" => &mut parts.id,
@@ -453,9 +446,9 @@ impl<'a> Cursor<'a, '_> {
         Ok(parts)
     }
 
-    fn params(&mut self, parts: &mut Parts<'a>) -> Result<(), Fault> {
+    fn params(&mut self, parts: &mut Parts<'a>) -> Result<(), Stop> {
         let start = self.at;
-        if self.peek() != Some(b'{') {
+        if self.peek() != b'{' {
             let raw = self.raw(1)?;
             // Several peers write null for "none".
             parts.params_invalid = raw != "null";
@@ -465,37 +458,48 @@ impl<'a> Cursor<'a, '_> {
         self.value(1)?;
         self.taping = false;
         parts.params = Some(Params {
-            text: self.text,
             raw: Some(self.since(start)),
-            tape: std::mem::take(&mut self.tape),
+            tape: Tape {
+                text: self.text,
+                items: std::mem::take(&mut self.items),
+            },
         });
         Ok(())
     }
 
     /// Notes a value that is read already.
-    fn note(&mut self, kind: Kind, start: usize, end: usize) {
+    fn note(&mut self, kind: Kind, start: u32, end: u32) {
         if self.taping {
-            let next = self.tape.items.len() as u32 + 1;
-            self.tape.items.push(Item {
+            let next = self.items.len() as u32 + 1;
+            self.items.push(Item {
                 kind,
-                start: start as u32,
-                end: end as u32,
+                start,
+                end,
                 next,
             });
         }
     }
 
+    fn note_text(&mut self, text: Text) {
+        let kind = if text.escaped {
+            Kind::EscapedString
+        } else {
+            Kind::String
+        };
+        self.note(kind, text.start, text.end);
+    }
+
     /// Notes a container at its opening bracket; [`Cursor::close`] completes it.
     fn open(&mut self, kind: Kind) -> usize {
-        let place = self.tape.items.len();
-        self.note(kind, self.at, self.at);
+        let place = self.items.len();
+        self.note(kind, self.at as u32, self.at as u32);
         place
     }
 
     fn close(&mut self, place: usize) {
         if self.taping {
-            let next = self.tape.items.len() as u32;
-            if let Some(item) = self.tape.items.get_mut(place) {
+            let next = self.items.len() as u32;
+            if let Some(item) = self.items.get_mut(place) {
                 item.end = self.at as u32;
                 item.next = next;
             }
@@ -503,7 +507,7 @@ impl<'a> Cursor<'a, '_> {
     }
 
     /// Reads a value and gives its text.
-    fn raw(&mut self, depth: usize) -> Result<&'a str, Fault> {
+    fn raw(&mut self, depth: usize) -> Result<&'a str, Stop> {
         let start = self.at;
         self.value(depth)?;
         Ok(self.since(start))
@@ -513,98 +517,81 @@ impl<'a> Cursor<'a, '_> {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
-    fn value(&mut self, depth: usize) -> Result<(), Fault> {
+    fn value(&mut self, depth: usize) -> Result<(), Stop> {
         match self.peek() {
-            Some(b'"') => {
+            b'"' => {
                 self.count()?;
-                let (span, escaped) = self.string()?;
-                self.note_string(span, escaped);
+                let text = self.string()?;
+                self.note_text(text);
                 Ok(())
             }
-            Some(b'{') => {
+            b'{' => {
                 let place = self.open(Kind::Object);
-                self.members(depth + 1, |cursor, _, _| cursor.value(depth + 1))?;
+                self.members(depth + 1, |cursor, _| cursor.value(depth + 1))?;
                 self.close(place);
                 Ok(())
             }
-            Some(b'[') => {
+            b'[' => {
                 let place = self.open(Kind::Array);
                 self.array(depth + 1)?;
                 self.close(place);
                 Ok(())
             }
-            Some(b'-' | b'0'..=b'9') => {
+            b'-' | b'0'..=b'9' => {
                 self.count()?;
-                let start = self.at;
+                let start = self.at as u32;
                 self.number()?;
-                self.note(Kind::Number, start, self.at);
+                self.note(Kind::Number, start, self.at as u32);
                 Ok(())
             }
-            Some(b't') => self.word("true", Kind::True),
-            Some(b'f') => self.word("false", Kind::False),
-            Some(b'n') => self.word("null", Kind::Null),
-            Some(_) => Err(self.fault("expected a value")),
-            None => Err(self.fault("the message ends too early")),
+            b't' => self.word("true", Kind::True),
+            b'f' => self.word("false", Kind::False),
+            b'n' => self.word("null", Kind::Null),
+            _ => self.not_json("expected a value"),
         }
-    }
-
-    fn note_string(&mut self, span: Span, escaped: bool) {
-        let kind = if escaped {
-            Kind::EscapedString
-        } else {
-            Kind::String
-        };
-        self.note(kind, span.start as usize, span.end as usize);
     }
 
     /// Reads an object; `each` gets every key with the cursor at its value.
     fn members(
         &mut self,
         depth: usize,
-        mut each: impl FnMut(&mut Self, Span, bool) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        mut each: impl FnMut(&mut Self, Text) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         self.count()?;
         if depth > self.limits.json_depth {
-            return Err(Fault::TooDeep(self.limits.json_depth));
+            return self.stop(Fault::TooDeep(self.limits.json_depth));
         }
         self.at += 1;
         let first_key = self.keys.len();
         let mut any_escaped = false;
-        self.skip_space();
-        if self.peek() == Some(b'}') {
+        if self.token() == b'}' {
             self.at += 1;
             return Ok(());
         }
         loop {
-            if self.peek() != Some(b'"') {
-                return Err(self.fault("expected a key"));
+            if self.token() != b'"' {
+                return self.not_json("expected a key");
             }
-            let (span, escaped) = self.string()?;
-            self.note_string(span, escaped);
-            any_escaped |= escaped;
+            let key = self.string()?;
+            self.note_text(key);
+            any_escaped |= key.escaped;
             if self.keys.len() - first_key >= self.limits.json_keys {
-                return Err(Fault::TooManyKeys(self.limits.json_keys));
+                return self.stop(Fault::TooManyKeys(self.limits.json_keys));
             }
-            self.keys.push(span);
-            self.skip_space();
-            if self.peek() != Some(b':') {
-                return Err(self.fault("expected a colon"));
+            self.keys.push(key);
+            if self.token() != b':' {
+                return self.not_json("expected a colon");
             }
             self.at += 1;
-            self.skip_space();
-            each(self, span, escaped)?;
-            self.skip_space();
-            match self.peek() {
-                Some(b',') => {
-                    self.at += 1;
-                    self.skip_space();
-                }
-                Some(b'}') => {
+            self.token();
+            each(self, key)?;
+            match self.token() {
+                b',' => self.at += 1,
+                b'}' => {
                     self.at += 1;
                     break;
                 }
-                Some(_) => return Err(self.fault("expected a comma or the end of the object")),
-                None => return Err(self.fault("the message ends too early")),
+                _ => return self.not_json("expected a comma or the end of the object"),
             }
         }
         self.refuse_duplicates(first_key, any_escaped)?;
@@ -614,123 +601,119 @@ impl<'a> Cursor<'a, '_> {
 
     /// Pairs for the few keys of usual objects, sorting for the rest: no hash to attack, no
     /// quadratic cost.
-    fn refuse_duplicates(&mut self, first_key: usize, any_escaped: bool) -> Result<(), Fault> {
+    fn refuse_duplicates(&mut self, first_key: usize, any_escaped: bool) -> Result<(), Stop> {
         const FEW: usize = 8;
         let (text, bytes) = (self.text, self.bytes);
         let keys = self.keys.get_mut(first_key..).unwrap_or_default();
         if any_escaped {
             let mut decoded: Vec<String> = keys
                 .iter()
-                .map(|span| unescape(&format!("\"{}\"", span.of(text))).into_owned())
+                .map(|key| unescape(&format!("\"{}\"", key.of(text))).into_owned())
                 .collect();
             decoded.sort_unstable();
             return match decoded.windows(2).find(|pair| pair[0] == pair[1]) {
-                Some(pair) => Err(duplicate(&pair[0])),
+                Some(pair) => self.stop(duplicate(&pair[0])),
                 None => Ok(()),
             };
         }
-        if keys.len() <= FEW {
-            for (index, key) in keys.iter().enumerate() {
-                for other in &keys[..index] {
-                    if key.bytes(bytes) == other.bytes(bytes) {
-                        return Err(duplicate(key.of(text)));
-                    }
-                }
-            }
-            return Ok(());
-        }
-        keys.sort_unstable_by_key(|span| span.bytes(bytes));
-        match keys
-            .windows(2)
-            .find(|pair| pair[0].bytes(bytes) == pair[1].bytes(bytes))
-        {
-            Some(pair) => Err(duplicate(pair[0].of(text))),
+        let doubled = if keys.len() <= FEW {
+            keys.iter().enumerate().find_map(|(index, key)| {
+                let same = |other: &&Text| {
+                    other.end - other.start == key.end - key.start
+                        && other.bytes(bytes) == key.bytes(bytes)
+                };
+                keys[..index].iter().find(same).copied()
+            })
+        } else {
+            keys.sort_unstable_by_key(|key| key.bytes(bytes));
+            keys.windows(2)
+                .find(|pair| pair[0].bytes(bytes) == pair[1].bytes(bytes))
+                .map(|pair| pair[0])
+        };
+        match doubled {
+            Some(key) => self.stop(duplicate(key.of(text))),
             None => Ok(()),
         }
     }
 
-    fn array(&mut self, depth: usize) -> Result<(), Fault> {
+    fn array(&mut self, depth: usize) -> Result<(), Stop> {
         self.count()?;
         if depth > self.limits.json_depth {
-            return Err(Fault::TooDeep(self.limits.json_depth));
+            return self.stop(Fault::TooDeep(self.limits.json_depth));
         }
         self.at += 1;
-        self.skip_space();
-        if self.peek() == Some(b']') {
+        if self.token() == b']' {
             self.at += 1;
             return Ok(());
         }
         loop {
+            self.token();
             self.value(depth)?;
-            self.skip_space();
-            match self.peek() {
-                Some(b',') => {
-                    self.at += 1;
-                    self.skip_space();
-                }
-                Some(b']') => {
+            match self.token() {
+                b',' => self.at += 1,
+                b']' => {
                     self.at += 1;
                     return Ok(());
                 }
-                Some(_) => return Err(self.fault("expected a comma or the end of the array")),
-                None => return Err(self.fault("the message ends too early")),
+                _ => return self.not_json("expected a comma or the end of the array"),
             }
         }
     }
 
-    /// Reads a string from its opening quote; the span is what stands between the quotes.
-    fn string(&mut self) -> Result<(Span, bool), Fault> {
+    /// Reads a string from its opening quote; the text is what stands between the quotes.
+    fn string(&mut self) -> Result<Text, Stop> {
         self.at += 1;
-        let start = self.at;
+        let start = self.at as u32;
         let mut escaped = false;
         loop {
             self.at = skip_plain(self.bytes, self.at);
-            match self.peek() {
+            match self.bytes.get(self.at) {
                 Some(b'"') => {
-                    let span = Span {
-                        start: start as u32,
-                        end: self.at as u32,
-                    };
+                    let end = self.at as u32;
                     self.at += 1;
-                    return Ok((span, escaped));
+                    return Ok(Text {
+                        start,
+                        end,
+                        escaped,
+                    });
                 }
                 Some(b'\\') => {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(_) => return Err(self.fault("a control character in a string")),
-                None => return Err(self.fault("the message ends inside a string")),
+                Some(_) => return self.not_json("a control character in a string"),
+                None => return self.not_json(""),
             }
         }
     }
 
-    fn escape(&mut self) -> Result<(), Fault> {
+    fn escape(&mut self) -> Result<(), Stop> {
         self.at += 1;
         match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {
                 self.at += 1;
                 Ok(())
             }
-            Some(b'u') => match self.code_unit()? {
-                0xDC00..=0xDFFF => Err(self.fault("a lone surrogate")),
+            b'u' => match self.code_unit()? {
+                0xDC00..=0xDFFF => self.not_json("a lone surrogate"),
                 0xD800..=0xDBFF => {
-                    if self.peek() != Some(b'\\') || self.bytes.get(self.at + 1) != Some(&b'u') {
-                        return Err(self.fault("a lone surrogate"));
+                    if self.bytes.get(self.at..self.at + 2) != Some(b"\\u") {
+                        return self.not_json("a lone surrogate");
                     }
                     self.at += 1;
                     match self.code_unit()? {
                         0xDC00..=0xDFFF => Ok(()),
-                        _ => Err(self.fault("a lone surrogate")),
+                        _ => self.not_json("a lone surrogate"),
                     }
                 }
                 _ => Ok(()),
             },
-            _ => Err(self.fault("an unknown escape")),
+            _ => self.not_json("an unknown escape"),
         }
     }
 
     /// Reads `uXXXX`.
-    fn code_unit(&mut self) -> Result<u32, Fault> {
+    fn code_unit(&mut self) -> Result<u32, Stop> {
         let digits = self.bytes.get(self.at + 1..self.at + 5);
         let unit = digits.and_then(|digits| {
             digits.iter().try_fold(0, |unit, digit| {
@@ -742,26 +725,26 @@ impl<'a> Cursor<'a, '_> {
                 self.at += 5;
                 Ok(unit)
             }
-            None => Err(self.fault("an unknown escape")),
+            None => self.not_json("an unknown escape"),
         }
     }
 
-    fn number(&mut self) -> Result<(), Fault> {
-        if self.peek() == Some(b'-') {
+    fn number(&mut self) -> Result<(), Stop> {
+        if self.peek() == b'-' {
             self.at += 1;
         }
         match self.peek() {
-            Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => self.digits(),
-            _ => return Err(self.fault("expected a digit")),
+            b'0' => self.at += 1,
+            b'1'..=b'9' => self.digits(),
+            _ => return self.not_json("expected a digit"),
         }
-        if self.peek() == Some(b'.') {
+        if self.peek() == b'.' {
             self.at += 1;
             self.some_digits()?;
         }
-        if let Some(b'e' | b'E') = self.peek() {
+        if let b'e' | b'E' = self.peek() {
             self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
+            if let b'+' | b'-' = self.peek() {
                 self.at += 1;
             }
             self.some_digits()?;
@@ -770,52 +753,70 @@ impl<'a> Cursor<'a, '_> {
     }
 
     fn digits(&mut self) {
-        while let Some(b'0'..=b'9') = self.peek() {
+        while self.peek().is_ascii_digit() {
             self.at += 1;
         }
     }
 
-    fn some_digits(&mut self) -> Result<(), Fault> {
+    fn some_digits(&mut self) -> Result<(), Stop> {
         let start = self.at;
         self.digits();
         if self.at == start {
-            return Err(self.fault("expected a digit"));
+            return self.not_json("expected a digit");
         }
         Ok(())
     }
 
-    fn word(&mut self, word: &'static str, kind: Kind) -> Result<(), Fault> {
+    fn word(&mut self, word: &'static str, kind: Kind) -> Result<(), Stop> {
         self.count()?;
         let end = self.at + word.len();
         if self.bytes.get(self.at..end) == Some(word.as_bytes()) {
-            self.note(kind, self.at, end);
+            self.note(kind, self.at as u32, end as u32);
             self.at = end;
-            Ok(())
-        } else {
-            Err(self.fault("expected a value"))
+            return Ok(());
         }
+        self.not_json("expected a value")
     }
 
-    fn count(&mut self) -> Result<(), Fault> {
+    fn count(&mut self) -> Result<(), Stop> {
         self.nodes += 1;
         if self.nodes > self.limits.json_nodes {
-            return Err(Fault::TooManyNodes(self.limits.json_nodes));
+            return self.stop(Fault::TooManyNodes(self.limits.json_nodes));
         }
         Ok(())
     }
 
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+    /// The byte at the cursor; zero, which no JSON holds, at the end.
+    fn peek(&self) -> u8 {
+        self.bytes.get(self.at).copied().unwrap_or(0)
     }
 
-    fn skip_space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
+    /// Skips white space; the byte behind it as [`Cursor::peek`].
+    #[inline]
+    fn token(&mut self) -> u8 {
+        loop {
+            let byte = self.peek();
+            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+                return byte;
+            }
             self.at += 1;
         }
     }
 
-    fn fault(&self, what: &'static str) -> Fault {
-        Fault::NotJson(self.at, what)
+    #[cold]
+    fn stop<T>(&mut self, fault: Fault) -> Result<T, Stop> {
+        self.fault = fault;
+        Err(Stop)
+    }
+
+    #[cold]
+    fn not_json<T>(&mut self, what: &'static str) -> Result<T, Stop> {
+        let what = if self.at >= self.bytes.len() {
+            "the message ends too early"
+        } else {
+            what
+        };
+        self.stop(Fault::NotJson(self.at, what))
     }
 }
 

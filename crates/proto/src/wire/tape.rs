@@ -37,28 +37,24 @@ pub(crate) struct Item {
     pub(crate) next: u32,
 }
 
-/// The noted values of one message. Made by the scanner, given back to it for the next message.
+/// The noted values of one message, with its text.
 #[derive(Debug, Default, Clone)]
-pub struct Tape {
+pub struct Tape<'a> {
+    pub(crate) text: &'a str,
     pub(crate) items: Vec<Item>,
 }
 
-impl Tape {
-    /// The first value, if anything was noted. `text` is the message that the tape was made from.
-    pub(crate) fn root<'a>(&'a self, text: &'a str) -> Option<Node<'a>> {
-        (!self.items.is_empty()).then_some(Node {
-            text,
-            items: &self.items,
-            at: 0,
-        })
+impl<'a> Tape<'a> {
+    /// The first value, if anything was noted.
+    pub fn root(&self) -> Option<Node<'_>> {
+        (!self.items.is_empty()).then_some(Node { tape: self, at: 0 })
     }
 }
 
 /// One value of a message.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
-    text: &'a str,
-    items: &'a [Item],
+    tape: &'a Tape<'a>,
     at: u32,
 }
 
@@ -71,16 +67,14 @@ const NOTHING: Item = Item {
 };
 
 impl<'a> Node<'a> {
-    fn item(self) -> Item {
-        self.items
-            .get(self.at as usize)
-            .copied()
-            .unwrap_or(NOTHING)
+    fn item(self) -> &'a Item {
+        self.tape.items.get(self.at as usize).unwrap_or(&NOTHING)
     }
 
     fn slice(self) -> &'a str {
         let item = self.item();
-        self.text
+        self.tape
+            .text
             .get(item.start as usize..item.end as usize)
             .unwrap_or_default()
     }
@@ -97,7 +91,8 @@ impl<'a> Node<'a> {
             Kind::String | Kind::EscapedString => (item.start - 1, item.end + 1),
             _ => (item.start, item.end),
         };
-        self.text
+        self.tape
+            .text
             .get(start as usize..end as usize)
             .unwrap_or_default()
     }
@@ -140,7 +135,7 @@ impl<'a> Node<'a> {
         let item = self.item();
         match item.kind {
             Kind::String => {
-                let bytes = self.text.as_bytes();
+                let bytes = self.tape.text.as_bytes();
                 bytes.get(item.start as usize..item.end as usize) == Some(key.as_bytes())
             }
             _ => self.as_str().is_some_and(|text| text == key),

@@ -1,0 +1,171 @@
+// An official TypeScript client against `compere serve everything`: every feature, sampling and
+// roots included. Runs with the SDK of late 2024 and with the newest 1.x alike.
+//
+// node client.mjs COMPERE WIRE_LOG
+
+import assert from "node:assert/strict";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+import {
+  CreateMessageRequestSchema,
+  ListRootsRequestSchema,
+  LoggingMessageNotificationSchema,
+  PromptListChangedNotificationSchema,
+  ResourceListChangedNotificationSchema,
+  ResourceUpdatedNotificationSchema,
+  ToolListChangedNotificationSchema,
+} from "@modelcontextprotocol/sdk/types.js";
+
+const [compere, wireLog] = process.argv.slice(2);
+const transport = new StdioClientTransport({
+  command: compere,
+  args: ["serve", "everything", "--wire-log", wireLog],
+});
+const client = new Client(
+  { name: "interop", version: "1.0.0" },
+  { capabilities: { roots: { listChanged: true }, sampling: {} } },
+);
+
+let roots = [{ uri: "file:///home/ada", name: "home" }];
+client.setRequestHandler(ListRootsRequestSchema, async () => ({ roots }));
+client.setRequestHandler(CreateMessageRequestSchema, async ({ params }) => {
+  assert.equal(params.messages[0].content.text, "2 + 2?");
+  assert.equal(params.maxTokens, 7);
+  return {
+    role: "assistant",
+    content: { type: "text", text: "4" },
+    model: "abacus",
+    stopReason: "endTurn",
+  };
+});
+
+const heard = { log: [], tools: 0, prompts: 0, resources: 0, updated: [] };
+client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => {
+  heard.log.push(params.level);
+});
+client.setNotificationHandler(ToolListChangedNotificationSchema, () => void heard.tools++);
+client.setNotificationHandler(PromptListChangedNotificationSchema, () => void heard.prompts++);
+client.setNotificationHandler(ResourceListChangedNotificationSchema, () => void heard.resources++);
+client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => {
+  heard.updated.push(params.uri);
+});
+
+const until = async (what, holds) => {
+  for (let tries = 0; !holds(); tries++) {
+    assert.ok(tries < 500, `${what} never came`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+};
+const refused = async (code, promise) => {
+  await assert.rejects(promise, (error) => {
+    assert.equal(error.code, code);
+    return true;
+  });
+};
+const call = (name, args, options) =>
+  client.callTool({ name, arguments: args }, undefined, options);
+
+await client.connect(transport);
+assert.equal(client.getServerVersion().name, "compere-everything");
+assert.ok(client.getServerCapabilities().resources.subscribe);
+await client.ping();
+
+// Tools.
+const { tools } = await client.listTools();
+assert.ok(tools.some((tool) => tool.name === "echo" && tool.inputSchema.type === "object"));
+assert.equal((await call("echo", { message: "h\u00e9llo \u{1f600}" })).content[0].text, "h\u00e9llo \u{1f600}");
+assert.equal((await call("get-sum", { a: 2, b: 3 })).content[0].text, "The sum of 2 and 3 is 5.");
+const image = (await call("get-tiny-image", {})).content[1];
+assert.equal(image.mimeType, "image/png");
+assert.ok(Buffer.from(image.data, "base64").length > 60);
+const annotated = (await call("get-annotated-message", { messageType: "error" })).content[0];
+assert.deepEqual(annotated.annotations.audience, ["user", "assistant"]);
+const reference = (await call("get-resource-reference", { resourceId: 2 })).content[1];
+assert.equal(reference.resource.uri, "demo://resource/dynamic/text/2");
+assert.equal((await call("get-error", { kind: "public" })).isError, true);
+assert.equal((await call("get-error", { kind: "internal" })).content[0].text, "internal error");
+assert.equal((await call("get-sum", { a: "two", b: 3 })).isError, true);
+assert.equal((await call("get-resource-reference", { resourceId: 101 })).isError, true);
+await refused(-32602, call("get-error", { kind: "protocol" }));
+await refused(-32603, call("get-error", { kind: "panic" }));
+await refused(-32602, call("no-such-tool", {}));
+
+// Progress and cancellation.
+const steps = [];
+await call(
+  "trigger-long-running-operation",
+  { duration: 0.2, steps: 4 },
+  { onprogress: ({ progress, total }) => steps.push([progress, total]) },
+);
+// This client drops progress that stands in the same read as the answer, so the last may be lost.
+assert.deepEqual(steps.slice(0, 3), [[1, 4], [2, 4], [3, 4]]);
+const abort = new AbortController();
+const long = call(
+  "trigger-long-running-operation",
+  { duration: 600, steps: 1 },
+  { signal: abort.signal },
+);
+setTimeout(() => abort.abort("changed my mind"), 50);
+await assert.rejects(long);
+await client.ping();
+
+// What the server asks.
+assert.equal(
+  (await call("trigger-sampling-request", { prompt: "2 + 2?", maxTokens: 7 })).content[0].text,
+  "abacus says: 4",
+);
+assert.match((await call("get-roots-list", {})).content[0].text, /home: file:\/\/\/home\/ada/);
+roots = [];
+await client.sendRootsListChanged();
+assert.match((await call("get-roots-list", {})).content[0].text, /^0 roots/);
+
+// Prompts.
+const { prompts } = await client.listPrompts();
+assert.ok(prompts.some((prompt) => prompt.name === "args-prompt" && prompt.arguments[0].required));
+const prompt = await client.getPrompt({ name: "args-prompt", arguments: { city: "London" } });
+assert.equal(prompt.messages[0].content.text, "What is the weather in London?");
+const embedded = await client.getPrompt({ name: "resource-prompt", arguments: { resourceId: "2" } });
+assert.equal(embedded.messages[1].content.type, "resource");
+await refused(-32602, client.getPrompt({ name: "args-prompt", arguments: {} }));
+await refused(-32602, client.getPrompt({ name: "no-such-prompt" }));
+
+// Resources.
+const { resources } = await client.listResources();
+assert.equal(resources.length, 100);
+const { resourceTemplates } = await client.listResourceTemplates();
+assert.equal(resourceTemplates.length, 2);
+const text = await client.readResource({ uri: "demo://resource/dynamic/text/4" });
+assert.equal(text.contents[0].text, "Resource 4: this is its content.");
+const blob = await client.readResource({ uri: "demo://resource/dynamic/blob/3" });
+assert.equal(Buffer.from(blob.contents[0].blob, "base64").toString(), "Resource 3: this is its content.");
+await refused(-32002, client.readResource({ uri: "demo://nothing" }));
+await client.subscribeResource({ uri: "demo://resource/dynamic/text/2" });
+await call("toggle-subscriber-updates", {});
+await until("an update", () => heard.updated.length > 0);
+assert.equal(heard.updated[0], "demo://resource/dynamic/text/2");
+await call("toggle-subscriber-updates", {});
+await client.unsubscribeResource({ uri: "demo://resource/dynamic/text/2" });
+
+// Completion.
+const completed = await client.complete({
+  ref: { type: "ref/prompt", name: "completable-prompt" },
+  argument: { name: "department", value: "s" },
+});
+assert.deepEqual(completed.completion.values, ["Sales", "Support"]);
+const numbers = await client.complete({
+  ref: { type: "ref/resource", uri: "demo://resource/dynamic/text/{id}" },
+  argument: { name: "id", value: "9" },
+});
+assert.ok(numbers.completion.values.includes("90"));
+
+// Logging and changes of the lists.
+await client.setLoggingLevel("error");
+heard.log.length = 0;
+await call("trigger-logging", {});
+await until("the log", () => heard.log.length === 4);
+assert.deepEqual(heard.log, ["error", "critical", "alert", "emergency"]);
+await call("trigger-list-changed", {});
+await until("the changes", () => heard.tools === 2 && heard.prompts === 2 && heard.resources === 2);
+
+await client.close();
+console.log("everything passed");

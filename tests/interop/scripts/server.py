@@ -1,0 +1,88 @@
+"""A server made with the official Python SDK of late 2024, which speaks 2024-11-05 only."""
+
+import asyncio
+
+import mcp.types as types
+from mcp.server import Server
+from mcp.server.stdio import stdio_server
+
+server = Server("late-2024-python")
+
+
+@server.list_tools()
+async def list_tools() -> list[types.Tool]:
+    names = ["echo", "progress", "sample", "roots", "log"]
+    return [types.Tool(name=name, inputSchema={"type": "object"}) for name in names]
+
+
+@server.call_tool()
+async def call_tool(name: str, arguments: dict | None):
+    def text(value):
+        return [types.TextContent(type="text", text=value)]
+
+    session = server.request_context.session
+    if name == "echo":
+        return text(arguments["message"])
+    if name == "progress":
+        token = server.request_context.meta.progressToken
+        for progress in (1, 2, 3):
+            await session.send_progress_notification(token, progress, 3)
+        return text("done")
+    if name == "sample":
+        message = types.SamplingMessage(
+            role="user", content=types.TextContent(type="text", text="2 + 2?")
+        )
+        answer = await session.create_message([message], max_tokens=10)
+        return text(answer.content.text)
+    if name == "roots":
+        roots = await session.list_roots()
+        return text(" ".join(str(root.uri) for root in roots.roots))
+    if name == "log":
+        await session.send_log_message("warning", {"disk": 93})
+        return text("logged")
+    raise ValueError("no such tool")
+
+
+@server.list_prompts()
+async def list_prompts() -> list[types.Prompt]:
+    argument = types.PromptArgument(name="name", required=True)
+    return [types.Prompt(name="greet", arguments=[argument])]
+
+
+@server.get_prompt()
+async def get_prompt(name: str, arguments: dict[str, str] | None) -> types.GetPromptResult:
+    content = types.TextContent(type="text", text=f"Say hello to {arguments['name']}.")
+    return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=content)])
+
+
+@server.list_resources()
+async def list_resources() -> list[types.Resource]:
+    return [types.Resource(uri="test://text", name="text")]
+
+
+@server.read_resource()
+async def read_resource(uri) -> str:
+    return "plain text"
+
+
+@server.subscribe_resource()
+async def subscribe(uri) -> None:
+    await server.request_context.session.send_resource_updated(uri)
+
+
+@server.set_logging_level()
+async def set_level(level) -> None:
+    pass
+
+
+@server.completion()
+async def complete(ref, argument) -> types.Completion:
+    return types.Completion(values=[argument.value + "da"])
+
+
+async def main() -> None:
+    async with stdio_server() as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+
+
+asyncio.run(main())

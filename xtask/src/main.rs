@@ -1,0 +1,136 @@
+//! `cargo xtask`: everything that is done to this workspace besides building it.
+
+mod bench;
+mod fuzz;
+mod peers;
+mod tidy;
+mod trace;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// What went wrong, in words.
+pub(crate) type Outcome<T = ()> = Result<T, String>;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  test              everything that must hold: peers, tidy, trace, lints, all tests
+  tidy              the invariants of ARCHITECTURE.md
+  trace [--write]   requirement rows against the tests; --write renews the table
+  peers             fetch the schemas and the foreign peers into target/
+  bench [QUICK]     measure beside the peers (bench/ is built for this only)
+  fuzz --smoke      every fuzz target for a while, where the toolchain is present
+  soak              the large counts";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("test") => test(),
+        Some("tidy") => tidy::run(),
+        Some("trace") => trace::run(rest.iter().any(|flag| flag == "--write")),
+        Some("peers") => peers::fetch(),
+        Some("bench") => bench::run(rest),
+        Some("fuzz") => fuzz::run(),
+        Some("soak") => soak(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test() -> Outcome {
+    step("tidy");
+    tidy::run()?;
+    step("trace");
+    trace::run(false)?;
+    step("peers");
+    peers::fetch()?;
+    step("lints");
+    if succeeds(Command::new("cargo").args(["clippy", "--version"])) {
+        run(cargo().args([
+            "clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings",
+        ]))?;
+    } else {
+        println!("cargo clippy is not installed: the lints were not run");
+    }
+    step("tests");
+    // The programs that the tests start, built first so that each is there.
+    run(cargo().args(["build", "--quiet", "--package", "compere-cli"]))?;
+    run(cargo()
+        .args(["test", "--workspace"])
+        .env("COMPERE_REQUIRE_SCHEMAS", "1")
+        .env("COMPERE_REQUIRE_PEERS", "1")
+        .env("RUST_BACKTRACE", "0"))
+}
+
+fn soak() -> Outcome {
+    run(cargo()
+        .args(["test", "--release", "--workspace"])
+        .env("PROPTEST_CASES", "20000")
+        .env("COMPERE_SOAK", "1"))
+}
+
+fn step(name: &str) {
+    println!("== {name}");
+}
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// The cargo that runs us, in the root.
+pub(crate) fn cargo() -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end; a failure names it.
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    let shown = format!("{command:?}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{shown} failed: {status}")),
+        Err(error) => Err(format!("{shown} cannot be run: {error}")),
+    }
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// All files below a folder with this ending, sorted.
+pub(crate) fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !matches!(name.as_str(), "target" | ".git" | "node_modules") {
+                    folders.push(path);
+                }
+            } else if name.ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
