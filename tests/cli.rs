@@ -1,1 +1,197 @@
-//! cli
+//! The command line as a person and as a program use it.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn compere() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_fixture-server")).parent().unwrap().join("compere");
+    assert!(path.exists(), "{} is not there: run `cargo build -p compere-cli`", path.display());
+    path
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(compere()).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn ok(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fails(code: i32, arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {words}");
+    words
+}
+
+#[test]
+fn a_first_job_on_real_files() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+    std::fs::write(folder.path().join("a/b/note.md"), "hello\nworld\n").unwrap();
+    std::fs::write(folder.path().join("a/other.txt"), "x").unwrap();
+    std::os::unix::fs::symlink("/etc", folder.path().join("link")).unwrap();
+    let on = format!("files:{}", folder.path().display());
+    let found = ok(&["call", "search_files", "path=.", "pattern=**/*.md", "--on", &on]);
+    assert_eq!(found.lines().count(), 1);
+    assert!(found.trim().ends_with("a/b/note.md"));
+    assert_eq!(ok(&["call", "read_text_file", "path=a/b/note.md", "head=1", "--on", &on]), "hello\n");
+    assert_eq!(ok(&["call", "read_text_file", "path=a/b/note.md", "tail=1", "--on", &on]), "world\n");
+    assert_eq!(ok(&["call", "list_directory", "path=a", "--on", &on]), "[DIR] b\n[FILE] other.txt\n");
+    // Neither dots nor links lead out.
+    for path in ["path=../../etc/passwd", "path=/etc/passwd", "path=link/passwd", "path=a/../../x"] {
+        let words = fails(4, &["call", "read_text_file", path, "--on", &on]);
+        assert!(words.contains("the tool failed"), "{words}");
+    }
+}
+
+#[test]
+fn results_are_data_and_words_are_words() {
+    let compere = compere();
+    let server = ["--", compere.to_str().unwrap(), "serve", "everything"];
+    let mut arguments = vec!["call", "echo", "message=hi", "--json"];
+    arguments.extend(server);
+    let result: Value = serde_json::from_str(&ok(&arguments)).unwrap();
+    assert_eq!(result["content"][0]["text"], "hi");
+    let tools: Value = serde_json::from_str(&ok(&["tools", "--json", "--on", "everything"])).unwrap();
+    assert!(tools["tools"].as_array().unwrap().len() > 10);
+    let info: Value = serde_json::from_str(&ok(&["info", "--json", "--on", "everything"])).unwrap();
+    assert_eq!(info["protocolVersion"], "2024-11-05");
+    assert!(ok(&["tools", "--on", "everything"]).contains("echo message=string"));
+    assert!(ok(&["call", "get-tiny-image", "--on", "everything"]).contains("[image, image/png, about"));
+    assert!(ok(&["call", "get-sum", "a=2", "b:=3", "--on", "everything"]).contains('5'));
+    assert!(ok(&["call", "get-sum", "--args", r#"{"a":2,"b":3}"#, "--on", "everything"]).contains('5'));
+}
+
+#[test]
+fn every_failure_has_its_exit_code_and_says_what_to_do() {
+    assert!(fails(2, &["call", "ech", "message=x", "--on", "everything"]).contains("Did you mean echo?"));
+    assert!(fails(2, &["call", "echo", "--on", "everything"]).contains("echo needs message"));
+    assert!(fails(2, &["call", "echo", "message", "--on", "everything"]).contains("key=value"));
+    assert!(fails(2, &["call", "echo", "message=x"]).contains("--on everything"));
+    assert!(fails(2, &["info", "--on", "nothing"]).contains("files:DIR"));
+    assert!(fails(2, &["info", "--on", "files:/no/such/folder"]).contains("no directory"));
+    assert!(fails(3, &["info", "--", "/no/such/program"]).contains("cannot start"));
+    assert!(fails(3, &["info", "--", "/bin/sh", "-c", "echo 'no key' >&2; exit 7"]).contains("no key"));
+    assert!(fails(4, &["call", "get-error", "kind=public", "--on", "everything"]).contains("on purpose"));
+    assert!(fails(1, &["call", "get-error", "kind=protocol", "--on", "everything"]).contains("-32602"));
+    let slow = ["call", "trigger-long-running-operation", "duration=60", "steps=1", "--timeout", "0.2", "--on", "everything"];
+    assert!(fails(5, &slow).contains("--timeout"));
+    assert!(fails(2, &["frobnicate"]).contains("Usage"));
+}
+
+#[test]
+fn what_a_server_says_cannot_play_with_the_terminal() {
+    let words = fails(3, &["info", "--", "/bin/sh", "-c", "printf '\\033[2J\\033]0;owned\\007' >&2; exit 1"]);
+    assert!(!words.contains('\u{1b}') && words.contains("\\u{1b}"), "{words:?}");
+}
+
+#[test]
+fn ctrl_c_withdraws_the_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("wire");
+    let child = Command::new(compere())
+        .args(["call", "trigger-long-running-operation", "duration=600", "steps=1", "--wire-log"])
+        .arg(&log)
+        .arg("--")
+        .arg(compere())
+        .args(["serve", "everything"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let called = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("tools/call"));
+    while !called() {
+        Command::new("true").status().unwrap();
+    }
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("> ") && line.contains("notifications/cancelled")), "{text}");
+}
+
+const TALK: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2024-11-05","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}
+{"jsonrpc":"2.0","method":"notifications/initialized"}
+{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"echo","arguments":{"message":"hi"}}}
+"#;
+
+fn assert_talk(text: &str) {
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[1].contains("\"text\":\"hi\""), "{text}");
+}
+
+// A-STDIO-03 A-STDIO-04 A-STDIO-05 A-STDIO-08: whatever standard input and output are.
+#[test]
+fn stdio_works_over_pipes_files_sockets_and_terminals() {
+    let serve = || {
+        let mut command = Command::new(compere());
+        command.args(["serve", "everything"]);
+        command
+    };
+    let mut child = serve().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(TALK.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_talk(&String::from_utf8(output.stdout).unwrap());
+
+    let folder = tempfile::tempdir().unwrap();
+    let (input, result) = (folder.path().join("in"), folder.path().join("out"));
+    std::fs::write(&input, TALK).unwrap();
+    let status = serve()
+        .stdin(std::fs::File::open(&input).unwrap())
+        .stdout(std::fs::File::create(&result).unwrap())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_talk(&std::fs::read_to_string(&result).unwrap());
+
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let output: std::os::fd::OwnedFd = theirs.try_clone().unwrap().into();
+    let input: std::os::fd::OwnedFd = theirs.into();
+    let mut child = serve().stdin(input).stdout(output).spawn().unwrap();
+    (&ours).write_all(TALK.as_bytes()).unwrap();
+    ours.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut (&ours), &mut text).unwrap();
+    assert_talk(&text);
+
+    // `script` gives it a terminal; what is typed is echoed by that, so only answers are counted.
+    let transcript = folder.path().join("tty");
+    let shell = format!("printf '%s' \"$TALK\" | script -qec '{} serve everything' {} > /dev/null", compere().display(), transcript.display());
+    let status = Command::new("sh").env("TALK", format!("{TALK}\u{4}")).args(["-c", &shell]).status().unwrap();
+    assert!(status.success());
+    let text = std::fs::read_to_string(&transcript).unwrap();
+    assert!(text.contains("{\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}"), "{text}");
+}
+
+// A-LIFE-23
+#[test]
+fn signals_end_a_server_in_order() {
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        let mut child = Command::new(compere())
+            .args(["serve", "everything"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(TALK.as_bytes()).unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        assert!(lines.next().is_some() && lines.next().is_some());
+        let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        assert!(child.wait().unwrap().success());
+        drop(input);
+    }
+}

@@ -57,7 +57,7 @@ fn builder(connection: &Connection) -> Result<ClientBuilder, Failure> {
     limits.initialize_timeout = limits.initialize_timeout.max(timeout);
     let mut builder = Client::builder("compere", env!("CARGO_PKG_VERSION"))
         .limits(limits)
-        .on_log(show_log);
+        .on_log(|message| show_log(&message));
     if !connection.roots.is_empty() {
         let roots = connection
             .roots
@@ -69,7 +69,7 @@ fn builder(connection: &Connection) -> Result<ClientBuilder, Failure> {
     Ok(builder)
 }
 
-fn show_log(message: LogMessage) {
+fn show_log(message: &LogMessage) {
     let logger = message.logger.as_deref().unwrap_or("server");
     let _ = writeln!(
         std::io::stderr().lock(),

@@ -654,9 +654,8 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
     fn ended(&mut self, now: Moment) -> Option<Result<()>> {
         let closing = self.closing.clone()?;
         let said_all = self.unwritten() == 0;
-        let over = closing.at_once && said_all
-            || self.pending.is_empty() && said_all
-            || now >= closing.deadline;
+        let done = closing.at_once || self.pending.is_empty();
+        let over = done && said_all || now >= closing.deadline;
         if !over {
             return None;
         }
@@ -694,35 +693,25 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
         } else {
             self.stalled_since = None;
         }
-        let Some(mut next) = self.next_timeout(now) else {
+        let mut next = self.next_timeout(now);
+        if next.is_some_and(|next| next <= now) {
+            self.handle_timeout(now, context);
+            next = self.next_timeout(now);
+        }
+        let Some(next) = next else {
             self.timer = None;
             return;
         };
-        loop {
-            if next <= now {
-                self.handle_timeout(now, context);
-                match self.next_timeout(now) {
-                    Some(later) if later > now => next = later,
-                    Some(_) => {
-                        context.waker().wake_by_ref();
-                        return;
-                    }
-                    None => return,
-                }
-            }
-            let at = self.started + next.0;
-            let timer = self
-                .timer
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-            if timer.deadline() != at {
-                timer.as_mut().reset(at);
-            }
-            if timer.as_mut().poll(context).is_pending() {
-                return;
-            }
-            // It is due already.
+        let at = self.started + next.0;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        if next <= now || timer.as_mut().poll(context).is_ready() {
+            // Due already: another turn at once.
             context.waker().wake_by_ref();
-            return;
         }
     }
 

@@ -76,35 +76,35 @@ fn try_expand(kind: Kind, options: TokenStream, item: TokenStream) -> Result<Tok
     let handler = handler(&options, &function, &parameters);
     let registration = registration(kind, &options, &name, documentation.as_deref(), &handler);
     function.sig.ident = syn::Ident::new("call", name.span());
-    let (interface, method, product) = match kind {
-        Kind::Tool => (quote!(IntoTool), quote!(into_tool), quote!(ServerTool)),
-        Kind::Prompt => (quote!(IntoPrompt), quote!(into_prompt), quote!(ServerPrompt)),
-        Kind::Resource => (
-            quote!(IntoResource),
-            quote!(into_resource),
-            quote!(ResourceOrTemplate),
-        ),
+    let product = match kind {
+        Kind::Tool => quote!(ServerTool),
+        Kind::Prompt => quote!(ServerPrompt),
+        Kind::Resource => quote!(ResourceOrTemplate),
     };
+    // The type has the name without a value, the function has it as a value: so a variable of the
+    // same name is still possible everywhere.
     Ok(quote! {
-        #(#docs)*
-        #[allow(non_camel_case_types)]
-        #[derive(Debug, Clone, Copy)]
-        #visibility struct #name;
+        #[doc(hidden)]
+        #[allow(non_camel_case_types, dead_code)]
+        #visibility enum #name {}
 
         impl #name {
-            #[allow(clippy::unused_async, clippy::too_many_arguments, dead_code, missing_docs)]
+            #[allow(
+                clippy::needless_pass_by_value,
+                clippy::too_many_arguments,
+                clippy::unused_async,
+                dead_code,
+                missing_docs
+            )]
             #function
         }
 
-        const _: () = {
+        #(#docs)*
+        #visibility fn #name() -> ::compere::#product {
             #arguments
 
-            impl ::compere::#interface for #name {
-                fn #method(self) -> ::compere::#product {
-                    #registration
-                }
-            }
-        };
+            #registration
+        }
     })
 }
 

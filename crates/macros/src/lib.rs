@@ -19,7 +19,8 @@ use crate::function::Kind;
 /// Options: `name = "…"`, `title = "…"`, `description = "…"`, `blocking` (a plain `fn` that runs on
 /// the blocking pool), `read_only`, `destructive = bool`, `idempotent`, `open_world = bool` (hints).
 ///
-/// The function itself stays reachable as `name::call(…)`.
+/// `name` then gives the tool, to be registered as it is or refined first
+/// (`name().unlimited_rate()`); the function itself stays reachable as `name::call(…)`.
 #[proc_macro_attribute]
 pub fn tool(options: TokenStream, item: TokenStream) -> TokenStream {
     function::expand(Kind::Tool, options.into(), item.into()).into()

@@ -16,7 +16,7 @@ use crate::jsonrpc::ProgressToken;
 /// Members of an object that the model does not name: raw, in the order in which they came.
 /// Their number and size are bounded by the bounds on the message that they came in.
 #[derive(Clone, Default)]
-pub struct Extra(Option<Box<Vec<(Box<str>, Box<RawValue>)>>>);
+pub struct Extra(Option<Box<ReadAhead>>);
 
 impl Extra {
     /// Adds a member after the others.

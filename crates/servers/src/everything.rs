@@ -41,7 +41,7 @@ pub fn everything() -> Server {
 fn tools(server: Server) -> Server {
     server
         // It costs nothing and is what every benchmark calls: no bound on calls per second.
-        .tool(compere::IntoTool::into_tool(echo).unlimited_rate())
+        .tool(echo().unlimited_rate())
         .tool(get_sum)
         .tool(get_tiny_image)
         .tool(get_tiny_sound)
@@ -57,7 +57,7 @@ fn tools(server: Server) -> Server {
         .tool(trigger_logging)
         .tool(trigger_list_changed)
         .tool(toggle_subscriber_updates)
-        .tool(compere::IntoTool::into_tool(check_person).unlimited_rate())
+        .tool(check_person().unlimited_rate())
 }
 
 /// Answers with its message.

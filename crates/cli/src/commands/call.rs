@@ -1,6 +1,7 @@
 //! `compere call`: one call of a tool. Progress on standard error, the result on standard output;
 //! Ctrl-C withdraws the call.
 
+use std::future::IntoFuture;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -17,7 +18,7 @@ use crate::{arguments, output, target};
 /// What tells a program that the tool failed.
 const TOOL_FAILED: u8 = 4;
 /// Steps of the bar; progress is any number.
-const BAR_STEPS: f64 = 1000.0;
+const BAR_STEPS: u32 = 1000;
 
 pub(crate) async fn run(call: Call) -> Result<ExitCode, Failure> {
     let client = target::connect(&call.connection).await?;
@@ -76,8 +77,6 @@ async fn call_or_interrupt(
     Ok(outcome?.into_inner())
 }
 
-use std::future::IntoFuture;
-
 fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(std::time::Duration::from_millis(120));
@@ -89,9 +88,10 @@ fn show_progress(bar: &ProgressBar, progress: &ProgressParams) {
         if bar.length().is_none() {
             let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_length(BAR_STEPS as u64);
+            bar.set_length(u64::from(BAR_STEPS));
         }
-        let done = (progress.progress / total * BAR_STEPS).clamp(0.0, BAR_STEPS);
+        let steps = f64::from(BAR_STEPS);
+        let done = (progress.progress / total * steps).clamp(0.0, steps);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         bar.set_position(done as u64);
     }

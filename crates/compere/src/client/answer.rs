@@ -38,14 +38,10 @@ impl Refusal {
     }
 }
 
-pub(crate) type OnSample =
-    Arc<dyn Fn(CreateMessageParams) -> BoxFuture<Result<CreateMessageResult, Refusal>> + Send + Sync>;
-pub(crate) type OnElicit =
-    Arc<dyn Fn(ElicitParams) -> BoxFuture<Result<ElicitResult, Refusal>> + Send + Sync>;
+/// A handler of what the server asks.
+pub(crate) type Answer<P, R> = Arc<dyn Fn(P) -> BoxFuture<Result<R, Refusal>> + Send + Sync>;
 
-pub(crate) fn boxed<P, R, F, Fut>(
-    handler: F,
-) -> Arc<dyn Fn(P) -> BoxFuture<Result<R, Refusal>> + Send + Sync>
+pub(crate) fn boxed<P, R, F, Fut>(handler: F) -> Answer<P, R>
 where
     F: Fn(P) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<R, Refusal>> + Send + 'static,
@@ -67,8 +63,8 @@ pub enum Changed {
 /// The handlers of a client.
 #[derive(Clone, Default)]
 pub(crate) struct Handlers {
-    pub(crate) on_sample: Option<OnSample>,
-    pub(crate) on_elicit: Option<OnElicit>,
+    pub(crate) on_sample: Option<Answer<CreateMessageParams, CreateMessageResult>>,
+    pub(crate) on_elicit: Option<Answer<ElicitParams, ElicitResult>>,
     pub(crate) on_log: Option<Arc<dyn Fn(LogMessage) + Send + Sync>>,
     pub(crate) on_changed: Option<Arc<dyn Fn(Changed) + Send + Sync>>,
     pub(crate) on_updated: Option<Arc<dyn Fn(String) + Send + Sync>>,
@@ -170,7 +166,7 @@ impl ClientSide {
     fn ask<P, R>(
         &self,
         params: &Params<'_>,
-        handler: Option<Arc<dyn Fn(P) -> BoxFuture<Result<R, Refusal>> + Send + Sync>>,
+        handler: Option<Answer<P, R>>,
         outcome: fn(R) -> Outcome,
         context: &mut TaskContext<'_>,
     ) -> Started

@@ -30,7 +30,7 @@ impl ServerHandle {
     /// Adds a tool. Fails if its name is taken or its schema is refused.
     pub fn add_tool(&self, tool: impl IntoTool) -> Result<()> {
         let tool = tool.into_tool();
-        self.check_state(tool.missing_state(&self.core.states))?;
+        Self::check_state(tool.missing_state(&self.core.states))?;
         let limits = &self.core.options.limits;
         self.core
             .change(Method::ToolsListChanged, |registry| {
@@ -138,7 +138,7 @@ impl ServerHandle {
         }
     }
 
-    fn check_state(&self, missing: Option<&'static str>) -> Result<()> {
+    fn check_state(missing: Option<&'static str>) -> Result<()> {
         match missing {
             Some(name) => Err(Error::setup(format!(
                 "a handler needs State<{name}>; give it to Server::state before the start"

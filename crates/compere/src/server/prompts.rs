@@ -119,3 +119,9 @@ impl IntoPrompt for ServerPrompt {
         self
     }
 }
+
+impl<F: Fn() -> ServerPrompt> IntoPrompt for F {
+    fn into_prompt(self) -> ServerPrompt {
+        self()
+    }
+}

@@ -166,22 +166,16 @@ impl<T: Listed> Catalog<T> {
         };
         let mut page = format!("{{\"{}\":[", T::MEMBER).into_bytes();
         let mut last = None;
-        let mut count = 0;
-        let mut more = false;
-        for entry in self.entries.iter().skip(start).filter(|entry| sees(entry)) {
-            if count == page_size {
-                more = true;
-                break;
-            }
-            if count > 0 {
+        let mut entries = self.entries.iter().skip(start).filter(|entry| sees(entry));
+        for entry in entries.by_ref().take(page_size) {
+            if last.is_some() {
                 page.push(b',');
             }
             page.extend_from_slice(entry.encoded(revision));
             last = Some(entry.sequence);
-            count += 1;
         }
         page.push(b']');
-        if let (true, Some(last)) = (more, last) {
+        if let (Some(last), Some(_)) = (last, entries.next()) {
             page.extend_from_slice(format!(",\"nextCursor\":\"{}{last:x}\"", T::LETTER).as_bytes());
         }
         page.push(b'}');
@@ -386,8 +380,9 @@ impl Registry {
     ) -> Result<Self, String> {
         let mut next = self.next();
         let mut completers = (*self.completers).clone();
-        if completers.insert(key.clone(), completer).is_some() {
-            return Err(format!("two completions for {key:?}"));
+        let shown = format!("{key:?}");
+        if completers.insert(key, completer).is_some() {
+            return Err(format!("two completions for {shown}"));
         }
         next.completers = Arc::new(completers);
         Ok(next)

@@ -204,3 +204,9 @@ impl IntoResource for ResourceOrTemplate {
         self
     }
 }
+
+impl<F: Fn() -> ResourceOrTemplate> IntoResource for F {
+    fn into_resource(self) -> ResourceOrTemplate {
+        self()
+    }
+}

@@ -276,6 +276,12 @@ impl IntoTool for ServerTool {
     }
 }
 
+impl<F: Fn() -> ServerTool> IntoTool for F {
+    fn into_tool(self) -> ServerTool {
+        self()
+    }
+}
+
 /// A call as layers see it.
 #[derive(Debug, Clone)]
 pub struct ToolRequest {

@@ -21,6 +21,7 @@ use compere_proto::Limits;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::error::{Error, ErrorKind, Result, ServerLost};
@@ -165,15 +166,15 @@ impl Command {
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(pipe) = child.stderr.take() {
+        let drained = child.stderr.take().map(|pipe| {
             tokio::spawn(drain(
                 pipe,
                 stderr.clone(),
                 self.on_stderr.clone(),
                 limits.stderr_line_bytes,
                 limits.stderr_lines,
-            ));
-        }
+            ))
+        });
         Ok(ChildStream {
             stdin: child.stdin.take(),
             stdout: child.stdout.take(),
@@ -183,6 +184,7 @@ impl Command {
             },
             status: None,
             stderr,
+            drained,
             waiting: None,
             ending: Ending::NotYet,
             exit_wait: self.exit_wait,
@@ -302,6 +304,8 @@ pub struct ChildStream {
     process: Process,
     status: Option<ExitStatus>,
     stderr: Lines,
+    /// Ends when stderr does.
+    drained: Option<JoinHandle<()>>,
     waiting: Option<Pin<Box<Sleep>>>,
     ending: Ending,
     exit_wait: Duration,
@@ -329,6 +333,27 @@ impl ChildStream {
     }
 }
 
+impl ChildStream {
+    /// Waits for the end of stderr at most so long: a grandchild may keep it open.
+    fn poll_drained_within(&mut self, wait: Duration, context: &mut Context<'_>) -> Poll<()> {
+        let Some(drained) = &mut self.drained else {
+            return Poll::Ready(());
+        };
+        let over = Pin::new(drained).poll(context).is_ready() || {
+            let sleep = self
+                .waiting
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+            sleep.as_mut().poll(context).is_ready()
+        };
+        if !over {
+            return Poll::Pending;
+        }
+        self.waiting = None;
+        self.drained = None;
+        Poll::Ready(())
+    }
+}
+
 impl ByteStream for ChildStream {
     fn poll_read(
         &mut self,
@@ -345,11 +370,11 @@ impl ByteStream for ChildStream {
                 Poll::Ready(_) => self.stdout = None,
             }
         }
-        // The end of stdout is nearly always the end of the process: its status says why.
-        match self.poll_exit_within(STATUS_WAIT, context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => Poll::Ready(Ok(0)),
-        }
+        // The end of stdout is nearly always the end of the process: its status and its last words
+        // say why.
+        std::task::ready!(self.poll_exit_within(STATUS_WAIT, context));
+        std::task::ready!(self.poll_drained_within(STATUS_WAIT, context));
+        Poll::Ready(Ok(0))
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

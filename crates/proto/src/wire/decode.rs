@@ -33,7 +33,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    fn visit_number<V: Visitor<'de>>(self, digits: &str, visitor: V) -> Result<V::Value, Error> {
+    fn visit_number<V: Visitor<'de>>(digits: &str, visitor: V) -> Result<V::Value, Error> {
         if let Ok(number) = digits.parse::<u64>() {
             return visitor.visit_u64(number);
         }
@@ -54,7 +54,7 @@ impl<'de> Decoder<'de> {
             Kind::Null => visitor.visit_unit(),
             Kind::True => visitor.visit_bool(true),
             Kind::False => visitor.visit_bool(false),
-            Kind::Number => self.visit_number(self.0.as_json(), visitor),
+            Kind::Number => Self::visit_number(self.0.as_json(), visitor),
             Kind::String | Kind::EscapedString => self.visit_str(visitor),
             Kind::Array => {
                 let mut elements = ElementAccess(self.0.elements());

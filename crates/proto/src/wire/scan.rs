@@ -5,6 +5,9 @@
 //! of the user's own type reads the raw arguments directly. Duplicate keys are refused because a
 //! document must mean the same to everyone who reads it after us.
 
+// A message is shorter than `u32::MAX`, which `Scanner::scan` checks first; so are all its places.
+#![allow(clippy::cast_possible_truncation)]
+
 use std::borrow::Cow;
 use std::fmt;
 

@@ -44,7 +44,7 @@ pub struct Tape<'a> {
     pub(crate) items: Vec<Item>,
 }
 
-impl<'a> Tape<'a> {
+impl Tape<'_> {
     /// The first value, if anything was noted.
     pub fn root(&self) -> Option<Node<'_>> {
         (!self.items.is_empty()).then_some(Node { tape: self, at: 0 })
