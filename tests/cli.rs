@@ -77,6 +77,8 @@ fn every_failure_has_its_exit_code_and_says_what_to_do() {
     assert!(fails(2, &["call", "echo", "message=x"]).contains("--on everything"));
     assert!(fails(2, &["info", "--on", "nothing"]).contains("files:DIR"));
     assert!(fails(2, &["info", "--on", "files:/no/such/folder"]).contains("no directory"));
+    // A-ROOT-16
+    assert!(fails(2, &["info", "--root", "/no/such/root", "--on", "everything"]).contains("--root"));
     assert!(fails(3, &["info", "--", "/no/such/program"]).contains("cannot start"));
     assert!(fails(3, &["info", "--", "/bin/sh", "-c", "echo 'no key' >&2; exit 7"]).contains("no key"));
     assert!(fails(4, &["call", "get-error", "kind=public", "--on", "everything"]).contains("on purpose"));

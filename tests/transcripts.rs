@@ -56,6 +56,7 @@ fn require_schemas() {
     }
 }
 
+// A-CUST-02: the same transcripts hold over a transport that is no stdio.
 async fn play_in_memory(revision: Revision) {
     require_schemas();
     let cases = cases(revision);

@@ -296,25 +296,17 @@ impl Server {
                 "a handler needs State<{name}>; give it to Server::state"
             )));
         }
-        let mut registry = Registry::default()
+        let registry = Registry::default()
             .with_tools(tools, limits)
+            .and_then(|registry| registry.with_prompts(self.prompts))
+            .and_then(|registry| registry.with_resources(self.resources, limits))
             .map_err(Error::setup)?;
-        for prompt in self.prompts {
-            registry = registry.with_prompt(prompt).map_err(Error::setup)?;
+        for (key, _) in &self.completers {
+            check_completion(&registry, key)?;
         }
-        for resource in self.resources {
-            registry = match resource {
-                ResourceOrTemplate::Resource(resource) => registry.with_resource(resource, limits),
-                ResourceOrTemplate::Template(template) => registry.with_template(template, limits),
-            }
+        let registry = registry
+            .with_completers(self.completers)
             .map_err(Error::setup)?;
-        }
-        for (key, completer) in self.completers {
-            check_completion(&registry, &key)?;
-            registry = registry
-                .with_completer(key, completer)
-                .map_err(Error::setup)?;
-        }
         Ok(ServerHandle::new(ServerCore::new(
             self.options,
             self.states,

@@ -75,6 +75,7 @@ const { tools } = await client.listTools();
 assert.ok(tools.some((tool) => tool.name === "echo" && tool.inputSchema.type === "object"));
 assert.equal((await call("echo", { message: "h\u00e9llo \u{1f600}" })).content[0].text, "h\u00e9llo \u{1f600}");
 assert.equal((await call("get-sum", { a: 2, b: 3 })).content[0].text, "The sum of 2 and 3 is 5.");
+// A-PROM-04
 const image = (await call("get-tiny-image", {})).content[1];
 assert.equal(image.mimeType, "image/png");
 assert.ok(Buffer.from(image.data, "base64").length > 60);
@@ -83,6 +84,7 @@ assert.deepEqual(annotated.annotations.audience, ["user", "assistant"]);
 const reference = (await call("get-resource-reference", { resourceId: 2 })).content[1];
 assert.equal(reference.resource.uri, "demo://resource/dynamic/text/2");
 assert.equal((await call("get-error", { kind: "public" })).isError, true);
+// A-TOOL-13 A-LOG-17: the inside stays inside.
 assert.equal((await call("get-error", { kind: "internal" })).content[0].text, "internal error");
 assert.equal((await call("get-sum", { a: "two", b: 3 })).isError, true);
 assert.equal((await call("get-resource-reference", { resourceId: 101 })).isError, true);
@@ -125,7 +127,15 @@ assert.ok(prompts.some((prompt) => prompt.name === "args-prompt" && prompt.argum
 const prompt = await client.getPrompt({ name: "args-prompt", arguments: { city: "London" } });
 assert.equal(prompt.messages[0].content.text, "What is the weather in London?");
 const embedded = await client.getPrompt({ name: "resource-prompt", arguments: { resourceId: "2" } });
-assert.equal(embedded.messages[1].content.type, "resource");
+// A-PROM-05 A-PROM-06 A-PROM-07
+assert.deepEqual(embedded.messages[1].content, {
+  type: "resource",
+  resource: {
+    uri: "demo://resource/dynamic/text/2",
+    mimeType: "text/plain",
+    text: "Resource 2: this is its content.",
+  },
+});
 await refused(-32602, client.getPrompt({ name: "args-prompt", arguments: {} }));
 await refused(-32602, client.getPrompt({ name: "no-such-prompt" }));
 
@@ -165,6 +175,7 @@ await call("trigger-logging", {});
 await until("the log", () => heard.log.length === 4);
 assert.deepEqual(heard.log, ["error", "critical", "alert", "emergency"]);
 await call("trigger-list-changed", {});
+// A-PROM-02 A-RES-03
 await until("the changes", () => heard.tools === 2 && heard.prompts === 2 && heard.resources === 2);
 
 await client.close();

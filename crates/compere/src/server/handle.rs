@@ -11,7 +11,7 @@ use crate::driver::outbox::Item;
 use crate::error::{Error, Result};
 use crate::server::core::ServerCore;
 use crate::server::prompts::IntoPrompt;
-use crate::server::resources::{IntoResource, ResourceOrTemplate};
+use crate::server::resources::IntoResource;
 use crate::server::tools::IntoTool;
 use crate::transport::{ByteStream, stream};
 
@@ -53,7 +53,7 @@ impl ServerHandle {
         let prompt = prompt.into_prompt();
         self.core
             .change(Method::PromptsListChanged, |registry| {
-                registry.with_prompt(prompt)
+                registry.with_prompts(vec![prompt])
             })
             .map_err(Error::setup)
     }
@@ -72,9 +72,8 @@ impl ServerHandle {
         let resource = resource.into_resource();
         let limits = &self.core.options.limits;
         self.core
-            .change(Method::ResourcesListChanged, |registry| match resource {
-                ResourceOrTemplate::Resource(resource) => registry.with_resource(resource, limits),
-                ResourceOrTemplate::Template(template) => registry.with_template(template, limits),
+            .change(Method::ResourcesListChanged, |registry| {
+                registry.with_resources(vec![resource], limits)
             })
             .map_err(Error::setup)
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::server::completion::Completer;
 use crate::server::prompts::ServerPrompt;
-use crate::server::resources::{ServerResource, ServerTemplate};
+use crate::server::resources::{ResourceOrTemplate, ServerResource, ServerTemplate};
 use crate::server::session::Session;
 use crate::server::tools::{ServerTool, Visible};
 use crate::server::validate::Validation;
@@ -115,14 +115,33 @@ impl<T: Listed> Catalog<T> {
             .filter(move |item| item.visible().is_none_or(|rule| rule(&session)))
     }
 
-    fn with(&self, sequence: u64, item: T) -> Self {
+    /// With all of these at once: the start of a server registers everything in one go. A key that
+    /// is there twice is given back.
+    fn with(
+        &self,
+        sequence: &mut u64,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<Self, String> {
         let mut entries = self.entries.clone();
-        entries.push(Arc::new(Entry {
-            sequence,
-            item,
-            encoded: std::array::from_fn(|_| OnceLock::new()),
-        }));
-        Self::new(entries)
+        for item in items {
+            entries.push(Arc::new(Entry {
+                sequence: *sequence,
+                item,
+                encoded: std::array::from_fn(|_| OnceLock::new()),
+            }));
+            *sequence += 1;
+        }
+        let catalog = Self::new(entries);
+        if catalog.by_key.len() == catalog.entries.len() {
+            return Ok(catalog);
+        }
+        let doubled = catalog
+            .entries
+            .iter()
+            .enumerate()
+            .find(|(index, entry)| catalog.by_key.get(entry.item.key()) != Some(index))
+            .map_or("", |(_, entry)| entry.item.key());
+        Err(doubled.to_owned())
     }
 
     fn without(&self, key: &str) -> Option<Self> {
@@ -313,76 +332,71 @@ impl Registry {
         }
     }
 
-    /// With all of these at once; for the start, where one by one would copy the list each time.
     pub(crate) fn with_tools(
         &self,
         tools: Vec<ServerTool>,
         limits: &Limits,
     ) -> Result<Self, String> {
         let mut next = self.next();
-        let mut entries = self.tools.entries.clone();
-        for tool in tools {
-            let validation = tool.prepare(limits)?;
-            entries.push(Arc::new(Entry {
-                sequence: next.next_sequence,
-                item: RegisteredTool { tool, validation },
-                encoded: std::array::from_fn(|_| OnceLock::new()),
-            }));
-            next.next_sequence += 1;
-        }
-        let count = entries.len();
-        let catalog = Catalog::new(entries);
-        if catalog.by_key.len() != count {
-            return Err(twice("tool", &catalog));
-        }
-        next.tools = Arc::new(catalog);
+        let tools = tools
+            .into_iter()
+            .map(|tool| {
+                let validation = tool.prepare(limits)?;
+                Ok(RegisteredTool { tool, validation })
+            })
+            .collect::<Result<Vec<_>, String>>()?;
+        let tools = self.tools.with(&mut next.next_sequence, tools);
+        next.tools = Arc::new(tools.map_err(|key| twice("tool", &key))?);
         Ok(next)
     }
 
-    pub(crate) fn with_prompt(&self, prompt: ServerPrompt) -> Result<Self, String> {
+    pub(crate) fn with_prompts(&self, prompts: Vec<ServerPrompt>) -> Result<Self, String> {
         let mut next = self.next();
-        next.prompts = Arc::new(self.prompts.with(next.next_sequence, prompt));
-        unique("prompt", &next.prompts)?;
+        let prompts = self.prompts.with(&mut next.next_sequence, prompts);
+        next.prompts = Arc::new(prompts.map_err(|key| twice("prompt", &key))?);
         Ok(next)
     }
 
-    pub(crate) fn with_resource(
+    pub(crate) fn with_resources(
         &self,
-        resource: ServerResource,
+        registered: Vec<ResourceOrTemplate>,
         limits: &Limits,
     ) -> Result<Self, String> {
-        check_uri(&resource.definition.uri, limits)?;
         let mut next = self.next();
-        next.resources = Arc::new(self.resources.with(next.next_sequence, resource));
-        unique("resource", &next.resources)?;
-        Ok(next)
-    }
-
-    pub(crate) fn with_template(
-        &self,
-        template: ServerTemplate,
-        limits: &Limits,
-    ) -> Result<Self, String> {
-        if let Err(why) = &template.template {
-            return Err(why.clone());
+        let (mut resources, mut templates) = (Vec::new(), Vec::new());
+        for one in registered {
+            match one {
+                ResourceOrTemplate::Resource(resource) => {
+                    check_uri(&resource.definition.uri, limits)?;
+                    resources.push(resource);
+                }
+                ResourceOrTemplate::Template(template) => {
+                    if let Err(why) = &template.template {
+                        return Err(why.clone());
+                    }
+                    check_uri(&template.definition.uri_template, limits)?;
+                    templates.push(template);
+                }
+            }
         }
-        check_uri(&template.definition.uri_template, limits)?;
-        let mut next = self.next();
-        next.templates = Arc::new(self.templates.with(next.next_sequence, template));
-        unique("template", &next.templates)?;
+        let resources = self.resources.with(&mut next.next_sequence, resources);
+        next.resources = Arc::new(resources.map_err(|key| twice("resource", &key))?);
+        let templates = self.templates.with(&mut next.next_sequence, templates);
+        next.templates = Arc::new(templates.map_err(|key| twice("template", &key))?);
         Ok(next)
     }
 
-    pub(crate) fn with_completer(
+    pub(crate) fn with_completers(
         &self,
-        key: CompletionKey,
-        completer: Completer,
+        registered: Vec<(CompletionKey, Completer)>,
     ) -> Result<Self, String> {
         let mut next = self.next();
         let mut completers = (*self.completers).clone();
-        let shown = format!("{key:?}");
-        if completers.insert(key, completer).is_some() {
-            return Err(format!("two completions for {shown}"));
+        for (key, completer) in registered {
+            let shown = format!("{key:?}");
+            if completers.insert(key, completer).is_some() {
+                return Err(format!("two completions for {shown}"));
+            }
         }
         next.completers = Arc::new(completers);
         Ok(next)
@@ -413,21 +427,8 @@ impl Registry {
     }
 }
 
-fn unique<T: Listed>(kind: &str, catalog: &Catalog<T>) -> Result<(), String> {
-    if catalog.by_key.len() == catalog.entries.len() {
-        return Ok(());
-    }
-    Err(twice(kind, catalog))
-}
-
-fn twice<T: Listed>(kind: &str, catalog: &Catalog<T>) -> String {
-    let doubled = catalog
-        .entries
-        .iter()
-        .enumerate()
-        .find(|(index, entry)| catalog.by_key.get(entry.item.key()) != Some(index))
-        .map_or("", |(_, entry)| entry.item.key());
-    format!("the {kind} {doubled:?} is registered twice")
+fn twice(kind: &str, key: &str) -> String {
+    format!("the {kind} {key:?} is registered twice")
 }
 
 /// A URI has a scheme, is not too long, and holds no white space or control characters.
