@@ -12,5 +12,8 @@ async fn add(a: f64, b: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> compere::Result<()> {
-    Server::new("calculator", "1.0.0").tool(add).serve_stdio().await
+    Server::new("calculator", "1.0.0")
+        .tool(add)
+        .serve_stdio()
+        .await
 }

@@ -25,9 +25,14 @@ async fn main() -> compere::Result<()> {
             .visible_to(|session| session.principal() == "local"),
     );
     let client = Client::connect(server).await?;
-    let refused = client.call("repeat", json!({"text": "ab", "times": 11})).await?;
+    let refused = client
+        .call("repeat", json!({"text": "ab", "times": 11}))
+        .await?;
     println!("{}", refused.joined_text());
-    let repeated: String = client.call("repeat", json!({"text": "ab", "times": 3})).await?.data()?;
+    let repeated: String = client
+        .call("repeat", json!({"text": "ab", "times": 3}))
+        .await?
+        .data()?;
     println!("{repeated}");
     client.close().await
 }

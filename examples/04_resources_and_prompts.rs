@@ -3,7 +3,10 @@
 use compere::prelude::*;
 use compere::rank;
 
-const NOTES: [(&str, &str); 2] = [("ada", "wrote the first program"), ("alan", "broke a cipher")];
+const NOTES: [(&str, &str); 2] = [
+    ("ada", "wrote the first program"),
+    ("alan", "broke a cipher"),
+];
 
 /// A note about someone.
 #[resource("notes://people/{name}", mime_type = "text/plain")]

@@ -33,7 +33,11 @@ async fn main() -> compere::Result<()> {
             if params.max_tokens > 100 {
                 return Err(Refusal::by_user("that is too long"));
             }
-            Ok(CreateMessageResult::new(Role::Assistant, "a short summary", "no model"))
+            Ok(CreateMessageResult::new(
+                Role::Assistant,
+                "a short summary",
+                "no model",
+            ))
         })
         .connect(Server::new("summaries", "1.0.0").tool(summarise))
         .await?;

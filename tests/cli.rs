@@ -8,18 +8,33 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 fn compere() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_fixture-server")).parent().unwrap().join("compere");
-    assert!(path.exists(), "{} is not there: run `cargo build -p compere-cli`", path.display());
+    let path = Path::new(env!("CARGO_BIN_EXE_fixture-server"))
+        .parent()
+        .unwrap()
+        .join("compere");
+    assert!(
+        path.exists(),
+        "{} is not there: run `cargo build -p compere-cli`",
+        path.display()
+    );
     path
 }
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(compere()).args(arguments).stdin(Stdio::null()).output().unwrap()
+    Command::new(compere())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 fn ok(arguments: &[&str]) -> String {
     let output = run(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -38,14 +53,49 @@ fn a_first_job_on_real_files() {
     std::fs::write(folder.path().join("a/other.txt"), "x").unwrap();
     std::os::unix::fs::symlink("/etc", folder.path().join("link")).unwrap();
     let on = format!("files:{}", folder.path().display());
-    let found = ok(&["call", "search_files", "path=.", "pattern=**/*.md", "--on", &on]);
+    let found = ok(&[
+        "call",
+        "search_files",
+        "path=.",
+        "pattern=**/*.md",
+        "--on",
+        &on,
+    ]);
     assert_eq!(found.lines().count(), 1);
     assert!(found.trim().ends_with("a/b/note.md"));
-    assert_eq!(ok(&["call", "read_text_file", "path=a/b/note.md", "head=1", "--on", &on]), "hello\n");
-    assert_eq!(ok(&["call", "read_text_file", "path=a/b/note.md", "tail=1", "--on", &on]), "world\n");
-    assert_eq!(ok(&["call", "list_directory", "path=a", "--on", &on]), "[DIR] b\n[FILE] other.txt\n");
+    assert_eq!(
+        ok(&[
+            "call",
+            "read_text_file",
+            "path=a/b/note.md",
+            "head=1",
+            "--on",
+            &on
+        ]),
+        "hello\n"
+    );
+    assert_eq!(
+        ok(&[
+            "call",
+            "read_text_file",
+            "path=a/b/note.md",
+            "tail=1",
+            "--on",
+            &on
+        ]),
+        "world\n"
+    );
+    assert_eq!(
+        ok(&["call", "list_directory", "path=a", "--on", &on]),
+        "[DIR] b\n[FILE] other.txt\n"
+    );
     // Neither dots nor links lead out.
-    for path in ["path=../../etc/passwd", "path=/etc/passwd", "path=link/passwd", "path=a/../../x"] {
+    for path in [
+        "path=../../etc/passwd",
+        "path=/etc/passwd",
+        "path=link/passwd",
+        "path=a/../../x",
+    ] {
         let words = fails(4, &["call", "read_text_file", path, "--on", &on]);
         assert!(words.contains("the tool failed"), "{words}");
     }
@@ -59,39 +109,100 @@ fn results_are_data_and_words_are_words() {
     arguments.extend(server);
     let result: Value = serde_json::from_str(&ok(&arguments)).unwrap();
     assert_eq!(result["content"][0]["text"], "hi");
-    let tools: Value = serde_json::from_str(&ok(&["tools", "--json", "--on", "everything"])).unwrap();
+    let tools: Value =
+        serde_json::from_str(&ok(&["tools", "--json", "--on", "everything"])).unwrap();
     assert!(tools["tools"].as_array().unwrap().len() > 10);
     let info: Value = serde_json::from_str(&ok(&["info", "--json", "--on", "everything"])).unwrap();
     assert_eq!(info["protocolVersion"], "2024-11-05");
     assert!(ok(&["tools", "--on", "everything"]).contains("echo message=string"));
-    assert!(ok(&["call", "get-tiny-image", "--on", "everything"]).contains("[image, image/png, about"));
+    assert!(
+        ok(&["call", "get-tiny-image", "--on", "everything"]).contains("[image, image/png, about")
+    );
     assert!(ok(&["call", "get-sum", "a=2", "b:=3", "--on", "everything"]).contains('5'));
-    assert!(ok(&["call", "get-sum", "--args", r#"{"a":2,"b":3}"#, "--on", "everything"]).contains('5'));
+    assert!(
+        ok(&[
+            "call",
+            "get-sum",
+            "--args",
+            r#"{"a":2,"b":3}"#,
+            "--on",
+            "everything"
+        ])
+        .contains('5')
+    );
 }
 
 #[test]
 fn every_failure_has_its_exit_code_and_says_what_to_do() {
-    assert!(fails(2, &["call", "ech", "message=x", "--on", "everything"]).contains("Did you mean echo?"));
+    assert!(
+        fails(2, &["call", "ech", "message=x", "--on", "everything"])
+            .contains("Did you mean echo?")
+    );
     assert!(fails(2, &["call", "echo", "--on", "everything"]).contains("echo needs message"));
     assert!(fails(2, &["call", "echo", "message", "--on", "everything"]).contains("key=value"));
     assert!(fails(2, &["call", "echo", "message=x"]).contains("--on everything"));
     assert!(fails(2, &["info", "--on", "nothing"]).contains("files:DIR"));
     assert!(fails(2, &["info", "--on", "files:/no/such/folder"]).contains("no directory"));
     // A-ROOT-16
-    assert!(fails(2, &["info", "--root", "/no/such/root", "--on", "everything"]).contains("--root"));
+    assert!(
+        fails(
+            2,
+            &["info", "--root", "/no/such/root", "--on", "everything"]
+        )
+        .contains("--root")
+    );
     assert!(fails(3, &["info", "--", "/no/such/program"]).contains("cannot start"));
-    assert!(fails(3, &["info", "--", "/bin/sh", "-c", "echo 'no key' >&2; exit 7"]).contains("no key"));
-    assert!(fails(4, &["call", "get-error", "kind=public", "--on", "everything"]).contains("on purpose"));
-    assert!(fails(1, &["call", "get-error", "kind=protocol", "--on", "everything"]).contains("-32602"));
-    let slow = ["call", "trigger-long-running-operation", "duration=60", "steps=1", "--timeout", "0.2", "--on", "everything"];
+    assert!(
+        fails(
+            3,
+            &["info", "--", "/bin/sh", "-c", "echo 'no key' >&2; exit 7"]
+        )
+        .contains("no key")
+    );
+    assert!(
+        fails(
+            4,
+            &["call", "get-error", "kind=public", "--on", "everything"]
+        )
+        .contains("on purpose")
+    );
+    assert!(
+        fails(
+            1,
+            &["call", "get-error", "kind=protocol", "--on", "everything"]
+        )
+        .contains("-32602")
+    );
+    let slow = [
+        "call",
+        "trigger-long-running-operation",
+        "duration=60",
+        "steps=1",
+        "--timeout",
+        "0.2",
+        "--on",
+        "everything",
+    ];
     assert!(fails(5, &slow).contains("--timeout"));
     assert!(fails(2, &["frobnicate"]).contains("Usage"));
 }
 
 #[test]
 fn what_a_server_says_cannot_play_with_the_terminal() {
-    let words = fails(3, &["info", "--", "/bin/sh", "-c", "printf '\\033[2J\\033]0;owned\\007' >&2; exit 1"]);
-    assert!(!words.contains('\u{1b}') && words.contains("\\u{1b}"), "{words:?}");
+    let words = fails(
+        3,
+        &[
+            "info",
+            "--",
+            "/bin/sh",
+            "-c",
+            "printf '\\033[2J\\033]0;owned\\007' >&2; exit 1",
+        ],
+    );
+    assert!(
+        !words.contains('\u{1b}') && words.contains("\\u{1b}"),
+        "{words:?}"
+    );
 }
 
 #[test]
@@ -99,7 +210,13 @@ fn ctrl_c_withdraws_the_call() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("wire");
     let child = Command::new(compere())
-        .args(["call", "trigger-long-running-operation", "duration=600", "steps=1", "--wire-log"])
+        .args([
+            "call",
+            "trigger-long-running-operation",
+            "duration=600",
+            "steps=1",
+            "--wire-log",
+        ])
         .arg(&log)
         .arg("--")
         .arg(compere())
@@ -116,9 +233,18 @@ fn ctrl_c_withdraws_the_call() {
     let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(130),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = std::fs::read_to_string(&log).unwrap();
-    assert!(text.lines().any(|line| line.starts_with("> ") && line.contains("notifications/cancelled")), "{text}");
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with("> ") && line.contains("notifications/cancelled")),
+        "{text}"
+    );
 }
 
 const TALK: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2024-11-05","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}
@@ -140,8 +266,17 @@ fn stdio_works_over_pipes_files_sockets_and_terminals() {
         command.args(["serve", "everything"]);
         command
     };
-    let mut child = serve().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(TALK.as_bytes()).unwrap();
+    let mut child = serve()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(TALK.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     assert_talk(&String::from_utf8(output.stdout).unwrap());
@@ -170,11 +305,22 @@ fn stdio_works_over_pipes_files_sockets_and_terminals() {
 
     // `script` gives it a terminal; what is typed is echoed by that, so only answers are counted.
     let transcript = folder.path().join("tty");
-    let shell = format!("printf '%s' \"$TALK\" | script -qec '{} serve everything' {} > /dev/null", compere().display(), transcript.display());
-    let status = Command::new("sh").env("TALK", format!("{TALK}\u{4}")).args(["-c", &shell]).status().unwrap();
+    let shell = format!(
+        "printf '%s' \"$TALK\" | script -qec '{} serve everything' {} > /dev/null",
+        compere().display(),
+        transcript.display()
+    );
+    let status = Command::new("sh")
+        .env("TALK", format!("{TALK}\u{4}"))
+        .args(["-c", &shell])
+        .status()
+        .unwrap();
     assert!(status.success());
     let text = std::fs::read_to_string(&transcript).unwrap();
-    assert!(text.contains("{\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}"), "{text}");
+    assert!(
+        text.contains("{\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}"),
+        "{text}"
+    );
 }
 
 // A-LIFE-23
@@ -189,7 +335,8 @@ fn signals_end_a_server_in_order() {
             .unwrap();
         let mut input = child.stdin.take().unwrap();
         input.write_all(TALK.as_bytes()).unwrap();
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let mut lines =
+            std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
         assert!(lines.next().is_some() && lines.next().is_some());
         let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();

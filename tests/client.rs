@@ -23,16 +23,25 @@ struct Script {
 
 impl Script {
     async fn next(&mut self) -> Value {
-        let line = self.lines.next_line().await.unwrap().expect("the client has left");
+        let line = self
+            .lines
+            .next_line()
+            .await
+            .unwrap()
+            .expect("the client has left");
         serde_json::from_str(&line).unwrap()
     }
 
     async fn say(&mut self, message: Value) {
-        self.writer.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+        self.writer
+            .write_all(format!("{message}\n").as_bytes())
+            .await
+            .unwrap();
     }
 
     async fn answer(&mut self, request: &Value, result: Value) {
-        self.say(json!({"jsonrpc": "2.0", "id": request["id"], "result": result})).await;
+        self.say(json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
+            .await;
     }
 }
 
@@ -40,8 +49,13 @@ impl Script {
 async fn scripted(limits: Limits, capabilities: Value) -> (Client, Script) {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let (reader, writer) = tokio::io::split(theirs);
-    let mut script = Script { lines: BufReader::new(reader).lines(), writer };
-    let connecting = Client::builder("test", "1").limits(limits).connect(stream::duplex(ours));
+    let mut script = Script {
+        lines: BufReader::new(reader).lines(),
+        writer,
+    };
+    let connecting = Client::builder("test", "1")
+        .limits(limits)
+        .connect(stream::duplex(ours));
     let serving = async {
         let initialize = script.next().await;
         let result = json!({"protocolVersion": "2024-11-05", "capabilities": capabilities, "serverInfo": {"name": "script", "version": "1"}});
@@ -75,33 +89,57 @@ async fn every_feature_of_the_fixture() {
     assert_eq!(client.instructions(), Some("Only for tests."));
     // A-PAGE-01 A-PAGE-07 A-PAGE-08: pages of four, cursors as they came.
     assert_eq!(client.tools().collect().await.unwrap().len(), 11);
-    let sum: f64 = client.call("add", json!({"a": 1, "b": 2})).await.unwrap().data().unwrap();
+    let sum: f64 = client
+        .call("add", json!({"a": 1, "b": 2}))
+        .await
+        .unwrap()
+        .data()
+        .unwrap();
     assert!((sum - 3.0).abs() < 1e-9);
     assert_eq!(client.call("sample", ()).await.unwrap().joined_text(), "4");
-    assert_eq!(client.call("roots", ()).await.unwrap().joined_text(), "file:///a");
+    assert_eq!(
+        client.call("roots", ()).await.unwrap().joined_text(),
+        "file:///a"
+    );
     // A-ROOT-02 A-ROOT-17
     client.set_roots(vec![Root::new("file:///b")]).unwrap();
-    assert_eq!(client.call("roots", ()).await.unwrap().joined_text(), "file:///b");
+    assert_eq!(
+        client.call("roots", ()).await.unwrap().joined_text(),
+        "file:///b"
+    );
     let failed = client.call("fail", ()).await.unwrap();
     assert!(failed.failed() && failed.data::<String>().is_err());
     let steps = Arc::new(Mutex::new(Vec::new()));
     let seen = steps.clone();
     client
         .call("progress", ())
-        .on_progress(move |progress| seen.lock().unwrap().push((progress.progress, progress.total)))
+        .on_progress(move |progress| {
+            seen.lock()
+                .unwrap()
+                .push((progress.progress, progress.total))
+        })
         .await
         .unwrap();
-    assert_eq!(*steps.lock().unwrap(), [(1.0, Some(3.0)), (2.0, Some(3.0)), (3.0, Some(3.0))]);
+    assert_eq!(
+        *steps.lock().unwrap(),
+        [(1.0, Some(3.0)), (2.0, Some(3.0)), (3.0, Some(3.0))]
+    );
     client.set_level(LoggingLevel::Debug).await.unwrap();
     client.call("log", ()).await.unwrap();
-    assert_eq!(*logs.lock().unwrap(), [LoggingLevel::Debug, LoggingLevel::Warning]);
+    assert_eq!(
+        *logs.lock().unwrap(),
+        [LoggingLevel::Debug, LoggingLevel::Warning]
+    );
     client.subscribe("test://text").await.unwrap();
     client.call("change", ()).await.unwrap();
     assert_eq!(*updates.lock().unwrap(), ["test://text"]);
     assert_eq!(*changes.lock().unwrap(), [Changed::Tools, Changed::Tools]);
     let name = BTreeMap::from([("name".to_owned(), "Ada".to_owned())]);
     let prompt = client.prompt("greet", name).await.unwrap();
-    assert_eq!(prompt.messages[0].content.as_text(), Some("Say hello to Ada."));
+    assert_eq!(
+        prompt.messages[0].content.as_text(),
+        Some("Say hello to Ada.")
+    );
     let unknown = client.prompt("nothing", BTreeMap::new()).await.unwrap_err();
     assert_eq!(unknown.refusal().unwrap().code, -32602);
     client.close().await.unwrap();
@@ -117,7 +155,10 @@ async fn a_person_may_refuse_to_sample() {
         .unwrap();
     let refused = client.call("sample", ()).await.unwrap();
     assert!(refused.failed());
-    assert_eq!(refused.joined_text(), "the peer answered: not this one (-1)");
+    assert_eq!(
+        refused.joined_text(),
+        "the peer answered: not this one (-1)"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +169,10 @@ async fn a_handler_of_the_client_that_panics_costs_one_error() {
         .await
         .unwrap();
     let refused = client.call("sample", ()).await.unwrap();
-    assert_eq!(refused.joined_text(), "the peer answered: Internal error (-32603)");
+    assert_eq!(
+        refused.joined_text(),
+        "the peer answered: Internal error (-32603)"
+    );
     client.ping().await.unwrap();
 }
 
@@ -136,7 +180,13 @@ async fn a_handler_of_the_client_that_panics_costs_one_error() {
 #[tokio::test(start_paused = true)]
 async fn a_call_times_out_and_progress_keeps_it_alive() {
     let (client, mut script) = scripted(Limits::default(), json!({"tools": {}})).await;
-    let call = tokio::spawn(client.call("slow", ()).timeout(Duration::from_secs(5)).on_progress(|_| ()).into_future());
+    let call = tokio::spawn(
+        client
+            .call("slow", ())
+            .timeout(Duration::from_secs(5))
+            .on_progress(|_| ())
+            .into_future(),
+    );
     let request = script.next().await;
     let token = &request["params"]["_meta"]["progressToken"];
     for step in 1..=3 {
@@ -161,7 +211,10 @@ async fn a_call_that_is_dropped_is_withdrawn() {
     assert_eq!(cancelled["params"]["requestId"], request["id"]);
     // The answer comes too late; the connection goes on.
     script.answer(&request, json!({"content": []})).await;
-    let ping = tokio::spawn({ let client = client.clone(); async move { client.ping().await } });
+    let ping = tokio::spawn({
+        let client = client.clone();
+        async move { client.ping().await }
+    });
     let request = script.next().await;
     script.answer(&request, json!({})).await;
     ping.await.unwrap().unwrap();
@@ -173,7 +226,9 @@ async fn what_the_server_did_not_declare_fails_here_and_says_so() {
     let error = client.call("x", ()).await.unwrap_err();
     assert!(matches!(
         error.kind(),
-        ErrorKind::Protocol(ProtocolError::PeerIncompatible(PeerIncompatible::MissingCapability { .. }))
+        ErrorKind::Protocol(ProtocolError::PeerIncompatible(
+            PeerIncompatible::MissingCapability { .. }
+        ))
     ));
 }
 
@@ -183,15 +238,24 @@ async fn a_result_that_does_not_fit_fails_its_call_alone() {
     let (client, mut script) = scripted(Limits::default(), json!({"tools": {}})).await;
     let call = tokio::spawn(client.call("x", ()).into_future());
     let request = script.next().await;
-    script.answer(&request, json!({"content": [{"type": "text"}]})).await;
+    script
+        .answer(&request, json!({"content": [{"type": "text"}]}))
+        .await;
     let error = call.await.unwrap().unwrap_err();
     assert!(matches!(
         error.kind(),
-        ErrorKind::Protocol(ProtocolError::PeerMisbehaved(PeerMisbehaved::ResultDoesNotFit(..)))
+        ErrorKind::Protocol(ProtocolError::PeerMisbehaved(
+            PeerMisbehaved::ResultDoesNotFit(..)
+        ))
     ));
     let call = tokio::spawn(client.call("y", ()).into_future());
     let request = script.next().await;
-    script.answer(&request, json!({"content": [{"type": "text", "text": "fine"}]})).await;
+    script
+        .answer(
+            &request,
+            json!({"content": [{"type": "text", "text": "fine"}]}),
+        )
+        .await;
     assert_eq!(call.await.unwrap().unwrap().joined_text(), "fine");
 }
 
@@ -207,10 +271,14 @@ async fn cursors_that_never_end_are_found() {
         let request = script.next().await;
         script.answer(&request, page("again")).await;
     }
-    let endless = |error: compere::Error| matches!(
-        error.kind(),
-        ErrorKind::Protocol(ProtocolError::PeerMisbehaved(PeerMisbehaved::EndlessCursor(_)))
-    );
+    let endless = |error: compere::Error| {
+        matches!(
+            error.kind(),
+            ErrorKind::Protocol(ProtocolError::PeerMisbehaved(
+                PeerMisbehaved::EndlessCursor(_)
+            ))
+        )
+    };
     assert!(endless(list.await.unwrap().unwrap_err()));
     // Ever new ones: the bound on pages is exact.
     let (client, mut script) = scripted(limits.clone(), json!({"tools": {}})).await;
@@ -241,7 +309,9 @@ async fn a_list_has_a_bound_on_its_items() {
         let (client, mut script) = scripted(limits.clone(), json!({"tools": {}})).await;
         let list = tokio::spawn(client.tools().collect());
         let request = script.next().await;
-        let tools: Vec<Value> = (0..count).map(|n| json!({"name": n.to_string(), "inputSchema": {"type": "object"}})).collect();
+        let tools: Vec<Value> = (0..count)
+            .map(|n| json!({"name": n.to_string(), "inputSchema": {"type": "object"}}))
+            .collect();
         script.answer(&request, json!({"tools": tools})).await;
         assert_eq!(list.await.unwrap().is_ok(), allowed, "{count}");
     }
@@ -250,7 +320,9 @@ async fn a_list_has_a_bound_on_its_items() {
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_server_fails_everything_at_once() {
     let (client, script) = scripted(Limits::default(), json!({"tools": {}})).await;
-    let calls: Vec<_> = (0..10).map(|_| tokio::spawn(client.call("x", ()).into_future())).collect();
+    let calls: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(client.call("x", ()).into_future()))
+        .collect();
     tokio::task::yield_now().await;
     drop(script);
     for call in calls {
@@ -266,13 +338,17 @@ async fn a_server_that_never_reads_is_closed_and_costs_no_memory() {
     limits.stall = Duration::from_secs(30);
     let (client, _script) = scripted(limits, json!({"tools": {}})).await;
     let large = json!({"x": "y".repeat(60_000)});
-    let calls: Vec<_> = (0..20).map(|_| tokio::spawn(client.call("x", large.clone()).no_timeout().into_future())).collect();
+    let calls: Vec<_> = (0..20)
+        .map(|_| tokio::spawn(client.call("x", large.clone()).no_timeout().into_future()))
+        .collect();
     let mut refused = 0;
     let mut closed = 0;
     for call in calls {
         match call.await.unwrap().unwrap_err().kind() {
             ErrorKind::Protocol(ProtocolError::Limit("outbox_bytes")) => refused += 1,
-            ErrorKind::Protocol(ProtocolError::PeerMisbehaved(PeerMisbehaved::NeverReads)) => closed += 1,
+            ErrorKind::Protocol(ProtocolError::PeerMisbehaved(PeerMisbehaved::NeverReads)) => {
+                closed += 1
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -295,6 +371,10 @@ async fn closing_waits_until_everything_is_written() {
 #[tokio::test]
 async fn bad_roots_are_refused_before_anything_is_sent() {
     let server = Server::new("s", "1").tools_later();
-    let error = Client::builder("c", "1").roots([Root::new("https://x")]).connect(server).await.unwrap_err();
+    let error = Client::builder("c", "1")
+        .roots([Root::new("https://x")])
+        .connect(server)
+        .await
+        .unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Setup);
 }

@@ -48,13 +48,18 @@ open
 /// Sends one request and gives the answer, checked against the schema.
 async fn stateless(requests: &[Value]) -> Vec<Value> {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let server = fixture::server(&[Revision::V2024_11_05, Revision::V2026_07_28]).start().unwrap();
+    let server = fixture::server(&[Revision::V2024_11_05, Revision::V2026_07_28])
+        .start()
+        .unwrap();
     let serving = tokio::spawn(async move { server.serve(theirs).await });
     let (reader, mut writer) = tokio::io::split(ours);
     let mut lines = BufReader::new(reader).lines();
     let mut answers = Vec::new();
     for request in requests {
-        writer.write_all(format!("{request}\n").as_bytes()).await.unwrap();
+        writer
+            .write_all(format!("{request}\n").as_bytes())
+            .await
+            .unwrap();
         let answer = lines.next_line().await.unwrap().unwrap();
         answers.push(serde_json::from_str(&answer).unwrap());
     }
@@ -77,33 +82,67 @@ async fn for_a_stateless_client_the_question_is_the_answer() {
     let declined = json!({"confirm": {"action": "decline"}});
     let answers = stateless(&[
         request(1, "tools/call", json!({"name": "ask"}), can_ask.clone()),
-        request(2, "tools/call", json!({"name": "ask", "inputResponses": confirmed}), can_ask.clone()),
-        request(3, "tools/call", json!({"name": "ask", "inputResponses": declined}), can_ask.clone()),
-        request(4, "tools/call", json!({"name": "ask", "inputResponses": null}), can_ask),
+        request(
+            2,
+            "tools/call",
+            json!({"name": "ask", "inputResponses": confirmed}),
+            can_ask.clone(),
+        ),
+        request(
+            3,
+            "tools/call",
+            json!({"name": "ask", "inputResponses": declined}),
+            can_ask.clone(),
+        ),
+        request(
+            4,
+            "tools/call",
+            json!({"name": "ask", "inputResponses": null}),
+            can_ask,
+        ),
         request(5, "tools/call", json!({"name": "ask"}), json!({})),
-        request(6, "tools/call", json!({"name": "add", "arguments": {"a": 1, "b": 2}}), json!({})),
+        request(
+            6,
+            "tools/call",
+            json!({"name": "add", "arguments": {"a": 1, "b": 2}}),
+            json!({}),
+        ),
     ])
     .await;
     let question = json!({"confirm": {"method": "elicitation/create", "params": {"message": "Go on?",
         "requestedSchema": {"type": "object", "properties": {"ok": {"type": "boolean"}}}}}});
     for index in [0, 3] {
-        assert_eq!(answers[index]["result"], json!({"resultType": "input_required", "inputRequests": question}));
+        assert_eq!(
+            answers[index]["result"],
+            json!({"resultType": "input_required", "inputRequests": question})
+        );
     }
-    assert_eq!(answers[1]["result"], json!({"resultType": "complete", "content": [{"type": "text", "text": "confirmed"}]}));
+    assert_eq!(
+        answers[1]["result"],
+        json!({"resultType": "complete", "content": [{"type": "text", "text": "confirmed"}]})
+    );
     assert_eq!(answers[2]["result"]["content"][0]["text"], "not confirmed");
     assert_eq!(answers[4]["result"]["isError"], true);
     // The plain value: only older revisions wrap it.
     assert_eq!(answers[5]["result"]["structuredContent"], json!(3.0));
     if let Some(mut schema) = SchemaCheck::load(Revision::V2026_07_28) {
-        schema.observe(Author::Client, &request(6, "tools/call", json!({"name": "add"}), json!({})).to_string());
-        schema.check(Author::Server, &answers[5].to_string()).unwrap();
+        schema.observe(
+            Author::Client,
+            &request(6, "tools/call", json!({"name": "add"}), json!({})).to_string(),
+        );
+        schema
+            .check(Author::Server, &answers[5].to_string())
+            .unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_envelope_is_checked_and_both_eras_share_the_pipe() {
     let mut no_capabilities = request(2, "tools/list", json!({}), json!({}));
-    no_capabilities["params"]["_meta"].as_object_mut().unwrap().remove("io.modelcontextprotocol/clientCapabilities");
+    no_capabilities["params"]["_meta"]
+        .as_object_mut()
+        .unwrap()
+        .remove("io.modelcontextprotocol/clientCapabilities");
     let mut unknown = request(3, "tools/list", json!({}), json!({}));
     unknown["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2099-01-01");
     let initialize = json!({"jsonrpc": "2.0", "id": 4, "method": "initialize", "params": {
@@ -113,7 +152,12 @@ async fn the_envelope_is_checked_and_both_eras_share_the_pipe() {
         no_capabilities,
         unknown,
         initialize,
-        request(5, "tools/call", json!({"name": "add", "arguments": {"a": 1, "b": 1}}), json!({})),
+        request(
+            5,
+            "tools/call",
+            json!({"name": "add", "arguments": {"a": 1, "b": 1}}),
+            json!({}),
+        ),
         json!({"jsonrpc": "2.0", "id": 6, "method": "ping"}),
     ])
     .await;

@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use compere::client::answer::Refusal;
 use compere::client::{ClientBuilder, Tapped};
-use compere::model::{
-    CompletionReference, CreateMessageResult, LoggingLevel, Role, Root,
-};
+use compere::model::{CompletionReference, CreateMessageResult, LoggingLevel, Role, Root};
 use compere::transport::tap::Direction;
 use compere::{Client, Command, Revision};
 use compere_testkit::schema::{Author, SchemaCheck};
 use serde_json::{Value, json};
 
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 fn peer(path: &str) -> PathBuf {
@@ -39,7 +40,9 @@ fn script(name: &str) -> PathBuf {
 
 /// The command line, built by `cargo xtask test` into the folder of this test.
 fn compere() -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_fixture-server")).parent().unwrap();
+    let folder = Path::new(env!("CARGO_BIN_EXE_fixture-server"))
+        .parent()
+        .unwrap();
     let path = folder.join("compere");
     assert!(
         path.exists(),
@@ -149,14 +152,22 @@ async fn text(client: &Client, tool: &str, arguments: Value) -> String {
 #[tokio::test]
 async fn our_client_and_the_reference_everything_server() {
     let (watch, heard) = (Watch::new(), Heard::default());
-    let server = peer("npm-servers/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+    let server =
+        peer("npm-servers/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
     let client = connect(node(&server).arg("stdio"), &watch, &heard).await;
     assert_eq!(client.revision(), Revision::V2024_11_05);
     client.ping().await.unwrap();
     let tools = client.tools().collect().await.unwrap();
     assert!(tools.len() >= 8, "{tools:?}");
-    assert_eq!(text(&client, "echo", json!({"message": "héllo 😀"})).await, "Echo: héllo 😀");
-    assert!(text(&client, "get-sum", json!({"a": 2, "b": 3})).await.contains('5'));
+    assert_eq!(
+        text(&client, "echo", json!({"message": "héllo 😀"})).await,
+        "Echo: héllo 😀"
+    );
+    assert!(
+        text(&client, "get-sum", json!({"a": 2, "b": 3}))
+            .await
+            .contains('5')
+    );
     let image = client.call("get-tiny-image", json!({})).await.unwrap();
     assert!(image.content.len() >= 2);
     let unknown = client.call("no-such-tool", json!({})).await;
@@ -165,12 +176,18 @@ async fn our_client_and_the_reference_everything_server() {
     let steps = Arc::new(Mutex::new(Vec::new()));
     let seen = steps.clone();
     client
-        .call("trigger-long-running-operation", json!({"duration": 1, "steps": 4}))
+        .call(
+            "trigger-long-running-operation",
+            json!({"duration": 1, "steps": 4}),
+        )
         .on_progress(move |progress| seen.lock().unwrap().push(progress.progress))
         .await
         .unwrap();
     let steps = steps.lock().unwrap().clone();
-    assert!(!steps.is_empty() && steps.windows(2).all(|pair| pair[0] < pair[1]), "{steps:?}");
+    assert!(
+        !steps.is_empty() && steps.windows(2).all(|pair| pair[0] < pair[1]),
+        "{steps:?}"
+    );
 
     let sampled = text(
         &client,
@@ -184,7 +201,10 @@ async fn our_client_and_the_reference_everything_server() {
 
     let prompts = client.prompts().collect().await.unwrap();
     assert!(prompts.iter().any(|prompt| prompt.name == "simple-prompt"));
-    client.prompt("simple-prompt", BTreeMap::new()).await.unwrap();
+    client
+        .prompt("simple-prompt", BTreeMap::new())
+        .await
+        .unwrap();
     let city = BTreeMap::from([("city".to_owned(), "London".to_owned())]);
     client.prompt("args-prompt", city).await.unwrap();
 
@@ -195,10 +215,18 @@ async fn our_client_and_the_reference_everything_server() {
     let read = client.read("demo://resource/dynamic/text/1").await.unwrap();
     assert!(read.contents[0].as_text().is_some());
     assert!(client.read("demo://nothing").await.is_err());
-    client.subscribe("demo://resource/dynamic/text/1").await.unwrap();
-    client.unsubscribe("demo://resource/dynamic/text/1").await.unwrap();
+    client
+        .subscribe("demo://resource/dynamic/text/1")
+        .await
+        .unwrap();
+    client
+        .unsubscribe("demo://resource/dynamic/text/1")
+        .await
+        .unwrap();
 
-    let reference = CompletionReference::Prompt { name: "completable-prompt".to_owned() };
+    let reference = CompletionReference::Prompt {
+        name: "completable-prompt".to_owned(),
+    };
     let completion = client
         .complete(reference, "department", "", BTreeMap::new())
         .await
@@ -206,7 +234,10 @@ async fn our_client_and_the_reference_everything_server() {
     assert!(!completion.values.is_empty());
 
     client.set_level(LoggingLevel::Debug).await.unwrap();
-    client.call("toggle-simulated-logging", json!({})).await.unwrap();
+    client
+        .call("toggle-simulated-logging", json!({}))
+        .await
+        .unwrap();
     until("a log message", || !heard.logs.lock().unwrap().is_empty()).await;
     client.close().await.unwrap();
     watch.assert_clean();
@@ -217,7 +248,8 @@ async fn our_client_and_the_reference_filesystem_server() {
     let (watch, heard) = (Watch::new(), Heard::default());
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("note.txt"), "hello\n").unwrap();
-    let server = peer("npm-servers/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js");
+    let server =
+        peer("npm-servers/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js");
     let path = folder.path().canonicalize().unwrap();
     let root = Root::new(format!("file://{}", path.display()));
     let client = builder(&heard)
@@ -230,7 +262,10 @@ async fn our_client_and_the_reference_filesystem_server() {
     assert_eq!(read.trim(), "hello");
     let listed = text(&client, "list_directory", json!({"path": path})).await;
     assert!(listed.contains("note.txt"));
-    let outside = client.call("read_text_file", json!({"path": "/etc/passwd"})).await.unwrap();
+    let outside = client
+        .call("read_text_file", json!({"path": "/etc/passwd"}))
+        .await
+        .unwrap();
     assert!(outside.failed());
     client.close().await.unwrap();
     watch.assert_clean();
@@ -266,7 +301,10 @@ async fn our_client_and_the_git_server() {
         .arg(folder.path());
     let client = connect(command, &watch, &heard).await;
     let status = text(&client, "git_status", json!({"repo_path": folder.path()})).await;
-    assert!(status.contains("No commits yet") || status.contains("status"), "{status}");
+    assert!(
+        status.contains("No commits yet") || status.contains("status"),
+        "{status}"
+    );
     client.close().await.unwrap();
     watch.assert_clean();
 }
@@ -306,12 +344,22 @@ async fn late_2024(command: Command, reads_tokens: bool) {
     let expected: &[f64] = if reads_tokens { &[1.0, 2.0, 3.0] } else { &[] };
     assert_eq!(*steps.lock().unwrap(), expected);
     assert_eq!(text(&client, "sample", json!({})).await, "4");
-    assert!(text(&client, "roots", json!({})).await.contains("file:///home/ada"));
+    assert!(
+        text(&client, "roots", json!({}))
+            .await
+            .contains("file:///home/ada")
+    );
     assert_eq!(text(&client, "log", json!({})).await, "logged");
-    until("the log", || *heard.logs.lock().unwrap() == [LoggingLevel::Warning]).await;
+    until("the log", || {
+        *heard.logs.lock().unwrap() == [LoggingLevel::Warning]
+    })
+    .await;
     let name = BTreeMap::from([("name".to_owned(), "Ada".to_owned())]);
     let prompt = client.prompt("greet", name).await.unwrap();
-    assert_eq!(prompt.messages[0].content.as_text(), Some("Say hello to Ada."));
+    assert_eq!(
+        prompt.messages[0].content.as_text(),
+        Some("Say hello to Ada.")
+    );
     assert_eq!(client.prompts().collect().await.unwrap().len(), 1);
     assert_eq!(client.resources().collect().await.unwrap().len(), 1);
     let read = client.read("test://text").await.unwrap();
@@ -326,12 +374,23 @@ async fn late_2024(command: Command, reads_tokens: bool) {
         // A-LIFE-18: what was not declared is not asked for.
         assert!(client.subscribe("test://text").await.is_err());
     }
-    let reference = CompletionReference::Prompt { name: "greet".to_owned() };
-    let completion = client.complete(reference, "name", "A", BTreeMap::new()).await.unwrap();
+    let reference = CompletionReference::Prompt {
+        name: "greet".to_owned(),
+    };
+    let completion = client
+        .complete(reference, "name", "A", BTreeMap::new())
+        .await
+        .unwrap();
     assert_eq!(completion.values, ["Ada"]);
     client.set_level(LoggingLevel::Error).await.unwrap();
-    client.set_roots(vec![Root::new("file:///elsewhere")]).unwrap();
-    assert!(text(&client, "roots", json!({})).await.contains("file:///elsewhere"));
+    client
+        .set_roots(vec![Root::new("file:///elsewhere")])
+        .unwrap();
+    assert!(
+        text(&client, "roots", json!({}))
+            .await
+            .contains("file:///elsewhere")
+    );
     client.close().await.unwrap();
     watch.assert_clean();
 }

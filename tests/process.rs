@@ -8,7 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 fn shell(script: &str) -> Command {
-    Command::new("/bin/sh").inherit_env([("PATH".into(), "/usr/bin:/bin".into())]).arg("-c").arg(script)
+    Command::new("/bin/sh")
+        .inherit_env([("PATH".into(), "/usr/bin:/bin".into())])
+        .arg("-c")
+        .arg(script)
 }
 
 fn fixture() -> Command {
@@ -32,7 +35,10 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 async fn read(path: &Path) -> String {
-    until("the file", || std::fs::read_to_string(path).is_ok_and(|text| text.ends_with('\n'))).await;
+    until("the file", || {
+        std::fs::read_to_string(path).is_ok_and(|text| text.ends_with('\n'))
+    })
+    .await;
     std::fs::read_to_string(path).unwrap()
 }
 
@@ -47,15 +53,21 @@ async fn a_process_is_started_used_and_ended() {
 
 #[tokio::test]
 async fn what_cannot_be_started_says_so() {
-    let error = Client::connect(Command::new("/no/such/server")).await.unwrap_err();
+    let error = Client::connect(Command::new("/no/such/server"))
+        .await
+        .unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Start);
     assert!(error.to_string().contains("/no/such/server"), "{error}");
 }
 
 #[tokio::test]
 async fn a_server_that_dies_at_once_tells_its_status_and_last_words() {
-    let error = Client::connect(shell("echo first >&2; echo 'no key given' >&2; exit 3")).await.unwrap_err();
-    let ErrorKind::ServerLost(lost) = error.kind() else { panic!("{error:?}") };
+    let error = Client::connect(shell("echo first >&2; echo 'no key given' >&2; exit 3"))
+        .await
+        .unwrap_err();
+    let ErrorKind::ServerLost(lost) = error.kind() else {
+        panic!("{error:?}")
+    };
     assert_eq!(lost.status.as_deref(), Some("exit status: 3"));
     assert_eq!(lost.stderr, ["first", "no key given"]);
     assert!(error.to_string().contains("no key given"), "{error}");
@@ -65,16 +77,31 @@ async fn a_server_that_dies_at_once_tells_its_status_and_last_words() {
 async fn a_server_that_dies_in_the_middle_fails_what_waits() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("pid");
-    let script = format!("echo $$ > {}; exec {}", log.display(), env!("CARGO_BIN_EXE_fixture-server"));
+    let script = format!(
+        "echo $$ > {}; exec {}",
+        log.display(),
+        env!("CARGO_BIN_EXE_fixture-server")
+    );
     let client = Client::connect(shell(&script)).await.unwrap();
     let waiting = tokio::spawn(client.call("wait", ()).into_future());
     client.ping().await.unwrap();
-    let pid = read(&log).await.trim().parse().ok().and_then(Pid::from_raw).unwrap();
+    let pid = read(&log)
+        .await
+        .trim()
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .unwrap();
     kill_process(pid, Signal::KILL).unwrap();
     let error = waiting.await.unwrap().unwrap_err();
     assert!(error.is_closed(), "{error:?}");
-    let ErrorKind::ServerLost(lost) = error.kind() else { panic!("{error:?}") };
-    assert!(lost.status.as_deref().unwrap().contains("signal: 9"), "{lost:?}");
+    let ErrorKind::ServerLost(lost) = error.kind() else {
+        panic!("{error:?}")
+    };
+    assert!(
+        lost.status.as_deref().unwrap().contains("signal: 9"),
+        "{lost:?}"
+    );
 }
 
 #[tokio::test]
@@ -82,8 +109,11 @@ async fn a_process_sees_a_minimal_environment_and_its_arguments_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let variables = [
-        ("PATH", "/usr/bin:/bin"), ("HOME", "/home/ada"), ("SECRET_TOKEN", "hidden"),
-        ("LANG", "C"), ("SHELL", "() { echo injected; }"),
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", "/home/ada"),
+        ("SECRET_TOKEN", "hidden"),
+        ("LANG", "C"),
+        ("SHELL", "() { echo injected; }"),
     ];
     let command = Command::new("/bin/sh")
         .inherit_env(variables.map(|(name, value)| (name.into(), value.into())))
@@ -95,12 +125,21 @@ async fn a_process_sees_a_minimal_environment_and_its_arguments_as_they_are() {
         .directory(folder.path());
     drop(Client::connect(command).await.unwrap_err());
     let text = read(&seen).await;
-    assert!(text.contains("GIVEN=yes") && text.contains("HOME=/home/ada") && text.contains("LANG=C"), "{text}");
-    assert!(!text.contains("SECRET") && !text.contains("injected"), "{text}");
+    assert!(
+        text.contains("GIVEN=yes") && text.contains("HOME=/home/ada") && text.contains("LANG=C"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("SECRET") && !text.contains("injected"),
+        "{text}"
+    );
     assert!(text.contains("a b|$(touch x)|*|"), "{text}");
     assert!(!folder.path().join("x").exists());
     // None of our sockets and event queues has come along.
-    assert!(!text.contains("socket:") && !text.contains("anon_inode"), "{text}");
+    assert!(
+        !text.contains("socket:") && !text.contains("anon_inode"),
+        "{text}"
+    );
 }
 
 // A-LIFE-20 A-LIFE-21 A-LIFE-22 A-LIFE-28
@@ -134,7 +173,9 @@ async fn a_dropped_client_leaves_no_process_behind_not_even_grandchildren() {
         pids.display(),
         env!("CARGO_BIN_EXE_fixture-server")
     );
-    let client = Client::connect(shell(&script).exit_wait(Duration::from_millis(200))).await.unwrap();
+    let client = Client::connect(shell(&script).exit_wait(Duration::from_millis(200)))
+        .await
+        .unwrap();
     client.ping().await.unwrap();
     let text = read(&pids).await;
     let pids: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
@@ -147,9 +188,17 @@ async fn a_dropped_client_leaves_no_process_behind_not_even_grandchildren() {
 fn a_runtime_that_goes_away_takes_the_process_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("pid");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let pid = runtime.block_on(async {
-        let script = format!("trap '' TERM; echo $$ > {}; exec {}", log.display(), env!("CARGO_BIN_EXE_fixture-server"));
+        let script = format!(
+            "trap '' TERM; echo $$ > {}; exec {}",
+            log.display(),
+            env!("CARGO_BIN_EXE_fixture-server")
+        );
         let client = Client::connect(shell(&script)).await.unwrap();
         std::mem::forget(client);
         read(&log).await
@@ -188,7 +237,10 @@ async fn stderr_is_drained_whatever_its_amount_and_kept_within_bounds() {
 
 #[tokio::test]
 async fn a_server_that_writes_nonsense_to_stdout_is_told_and_lives() {
-    let script = format!("echo 'Starting up...'; echo; exec {}", env!("CARGO_BIN_EXE_fixture-server"));
+    let script = format!(
+        "echo 'Starting up...'; echo; exec {}",
+        env!("CARGO_BIN_EXE_fixture-server")
+    );
     let client = Client::connect(shell(&script)).await.unwrap();
     client.ping().await.unwrap();
     client.close().await.unwrap();

@@ -137,12 +137,18 @@ fn every_bound_of_the_scanner_bites_and_the_id_is_still_read() {
     // The envelope and the params are two levels.
     assert!(scan(r#"{"jsonrpc":"2.0","method":"m","params":{"a":[]}}"#).is_ok());
     let deep = br#"{"params":{"a":[[]]},"method":"m","id":5}"#;
-    assert_eq!(fault(deep, &limits), (Fault::TooDeep(3), Some("5".to_owned())));
+    assert_eq!(
+        fault(deep, &limits),
+        (Fault::TooDeep(3), Some("5".to_owned()))
+    );
     assert!(scan(r#"{"jsonrpc":"2.0","method":"m","params":{"a":[1,2,3]}}"#).is_ok());
     let nodes = br#"{"id":5,"jsonrpc":"2.0","method":"m","params":{"a":[1,2,3]}}"#;
     assert_eq!(fault(nodes, &limits).0, Fault::TooManyNodes(8));
     let keys = br#"{"jsonrpc":"2.0","id":1,"method":"m","x":1,"y":1}"#;
-    assert_eq!(fault(keys, &limits), (Fault::TooManyKeys(4), Some("1".to_owned())));
+    assert_eq!(
+        fault(keys, &limits),
+        (Fault::TooManyKeys(4), Some("1".to_owned()))
+    );
     assert!(scan(r#"{"jsonrpc":"2.0","id":"ab","method":"m"}"#).is_ok());
     let token = br#"{"jsonrpc":"2.0","id":"abc","method":"m"}"#;
     assert_eq!(fault(token, &limits).0, Fault::InvalidId);
@@ -162,7 +168,12 @@ fn a_line_beyond_the_bound_is_skipped_and_the_next_one_is_read() {
     limits.message_bytes = 32 * 1024;
     let mut framer = Lines::new(&limits);
     let mut stream = Vec::new();
-    let large = |bytes: usize| format!("{{\"method\":\"m\",\"id\":3,\"x\":\"{}\"}}\n", "y".repeat(bytes));
+    let large = |bytes: usize| {
+        format!(
+            "{{\"method\":\"m\",\"id\":3,\"x\":\"{}\"}}\n",
+            "y".repeat(bytes)
+        )
+    };
     stream.extend_from_slice(large(32 * 1024 - 30).as_bytes());
     stream.extend_from_slice(large(500_000).as_bytes());
     stream.extend_from_slice(b"{\"small\":1}\n");
@@ -178,7 +189,9 @@ fn a_line_beyond_the_bound_is_skipped_and_the_next_one_is_read() {
             while let Some(frame) = framer.next() {
                 frames.push(match frame {
                     Frame::Message(line) => format!("line of {}", line.len()),
-                    Frame::Oversize(malformed) => format!("too large, id {}", malformed.id.unwrap()),
+                    Frame::Oversize(malformed) => {
+                        format!("too large, id {}", malformed.id.unwrap())
+                    }
                 });
             }
             assert!(framer.pending_bytes() <= limits.message_bytes + 256 * 1024);
@@ -221,7 +234,10 @@ fn content_is_read_whatever_the_order_of_its_members() {
 fn a_result_loses_shape_and_no_data_on_its_way_down() {
     let link = Resource::new("file:///a.txt", "a.txt").title("A");
     let result = CallToolResult::new()
-        .content(vec![Content::audio("AAAA", "audio/wav"), Content::resource_link(link)])
+        .content(vec![
+            Content::audio("AAAA", "audio/wav"),
+            Content::resource_link(link),
+        ])
         .structured_content(json!(3));
     let shape = |revision| {
         let mut result = result.clone();
@@ -229,8 +245,14 @@ fn a_result_loses_shape_and_no_data_on_its_way_down() {
         serde_json::to_value(&result).unwrap()
     };
     assert_eq!(shape(Revision::V2026_07_28)["structuredContent"], json!(3));
-    assert_eq!(shape(Revision::V2025_11_25)["structuredContent"], json!({"result": 3}));
-    assert_eq!(shape(Revision::V2025_06_18)["content"][1]["type"], "resource_link");
+    assert_eq!(
+        shape(Revision::V2025_11_25)["structuredContent"],
+        json!({"result": 3})
+    );
+    assert_eq!(
+        shape(Revision::V2025_06_18)["content"][1]["type"],
+        "resource_link"
+    );
     let march = shape(Revision::V2025_03_26);
     assert!(march.get("structuredContent").is_none());
     assert_eq!(march["content"][0]["type"], "audio");
@@ -258,12 +280,25 @@ fn an_output_schema_of_a_plain_value_is_wrapped_for_older_revisions() {
 // A-ROOT-04 A-ROOT-08
 #[test]
 fn a_root_is_an_absolute_file_uri_that_does_not_climb() {
-    for good in ["file:///", "file:///home/ada", "file://localhost/a", "file:///a/b..c"] {
+    for good in [
+        "file:///",
+        "file:///home/ada",
+        "file://localhost/a",
+        "file:///a/b..c",
+    ] {
         assert!(Root::new(good).validate().is_ok(), "{good}");
     }
     for bad in [
-        "https://example.com", "file:relative", "file://host/x", "/home", "file:///a/../b",
-        "file:///a/%2e%2E/b", "file:///a%2f..%2fb", "file:///a/..", "file:///a%00b", "",
+        "https://example.com",
+        "file:relative",
+        "file://host/x",
+        "/home",
+        "file:///a/../b",
+        "file:///a/%2e%2E/b",
+        "file:///a%2f..%2fb",
+        "file:///a/..",
+        "file:///a%00b",
+        "",
     ] {
         assert!(Root::new(bad).validate().is_err(), "{bad}");
     }
@@ -272,7 +307,8 @@ fn a_root_is_an_absolute_file_uri_that_does_not_climb() {
 /// The examples of RFC 6570, section 3.2, by operator.
 #[test]
 fn templates_expand_as_the_standard_says() {
-    let list = |items: &[&str]| TemplateValue::List(items.iter().map(|i| (*i).to_owned()).collect());
+    let list =
+        |items: &[&str]| TemplateValue::List(items.iter().map(|i| (*i).to_owned()).collect());
     let pairs = [("semi", ";"), ("dot", "."), ("comma", ",")];
     let values = BTreeMap::from([
         ("count".to_owned(), list(&["one", "two", "three"])),
@@ -285,7 +321,10 @@ fn templates_expand_as_the_standard_says() {
         ("base".to_owned(), "http://example.com/home/".into()),
         ("path".to_owned(), "/foo/bar".into()),
         ("list".to_owned(), list(&["red", "green", "blue"])),
-        ("keys".to_owned(), TemplateValue::Pairs(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec())),
+        (
+            "keys".to_owned(),
+            TemplateValue::Pairs(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec()),
+        ),
         ("v".to_owned(), "6".into()),
         ("x".to_owned(), "1024".into()),
         ("y".to_owned(), "768".into()),
@@ -293,30 +332,69 @@ fn templates_expand_as_the_standard_says() {
         ("empty_keys".to_owned(), TemplateValue::Pairs(Vec::new())),
     ]);
     for (template, expected) in [
-        ("{count}", "one,two,three"), ("{count*}", "one,two,three"), ("{/count}", "/one,two,three"),
-        ("{/count*}", "/one/two/three"), ("{;count}", ";count=one,two,three"),
-        ("{;count*}", ";count=one;count=two;count=three"), ("{?count}", "?count=one,two,three"),
-        ("{?count*}", "?count=one&count=two&count=three"), ("{&count*}", "&count=one&count=two&count=three"),
-        ("{var}", "value"), ("{hello}", "Hello%20World%21"), ("{half}", "50%25"), ("O{empty}X", "OX"),
-        ("O{undef}X", "OX"), ("{x,y}", "1024,768"), ("{x,hello,y}", "1024,Hello%20World%21,768"),
-        ("?{x,empty}", "?1024,"), ("?{x,undef}", "?1024"), ("{var:3}", "val"), ("{var:30}", "value"),
-        ("{list}", "red,green,blue"), ("{keys}", "semi,%3B,dot,.,comma,%2C"),
-        ("{keys*}", "semi=%3B,dot=.,comma=%2C"), ("{+var}", "value"), ("{+hello}", "Hello%20World!"),
-        ("{+half}", "50%25"), ("{base}index", "http%3A%2F%2Fexample.com%2Fhome%2Findex"),
-        ("{+base}index", "http://example.com/home/index"), ("{+path}/here", "/foo/bar/here"),
-        ("{+path:6}/here", "/foo/b/here"), ("{+keys*}", "semi=;,dot=.,comma=,"),
-        ("{#var}", "#value"), ("{#path,x}/here", "#/foo/bar,1024/here"), ("X{.var}", "X.value"),
-        ("www{.dom*}", "www.example.com"), ("X{.keys*}", "X.semi=%3B.dot=..comma=%2C"),
-        ("X{.empty_keys}", "X"), ("{/who}", "/fred"), ("{/var,empty}", "/value/"),
-        ("{/var:1,var}", "/v/value"), ("{/list*}", "/red/green/blue"), ("{;who}", ";who=fred"),
-        ("{;empty}", ";empty"), ("{;v,empty,who}", ";v=6;empty;who=fred"),
-        ("{;keys*}", ";semi=%3B;dot=.;comma=%2C"), ("{?x,y,empty}", "?x=1024&y=768&empty="),
-        ("{?keys*}", "?semi=%3B&dot=.&comma=%2C"), ("?fixed=yes{&x}", "?fixed=yes&x=1024"),
+        ("{count}", "one,two,three"),
+        ("{count*}", "one,two,three"),
+        ("{/count}", "/one,two,three"),
+        ("{/count*}", "/one/two/three"),
+        ("{;count}", ";count=one,two,three"),
+        ("{;count*}", ";count=one;count=two;count=three"),
+        ("{?count}", "?count=one,two,three"),
+        ("{?count*}", "?count=one&count=two&count=three"),
+        ("{&count*}", "&count=one&count=two&count=three"),
+        ("{var}", "value"),
+        ("{hello}", "Hello%20World%21"),
+        ("{half}", "50%25"),
+        ("O{empty}X", "OX"),
+        ("O{undef}X", "OX"),
+        ("{x,y}", "1024,768"),
+        ("{x,hello,y}", "1024,Hello%20World%21,768"),
+        ("?{x,empty}", "?1024,"),
+        ("?{x,undef}", "?1024"),
+        ("{var:3}", "val"),
+        ("{var:30}", "value"),
+        ("{list}", "red,green,blue"),
+        ("{keys}", "semi,%3B,dot,.,comma,%2C"),
+        ("{keys*}", "semi=%3B,dot=.,comma=%2C"),
+        ("{+var}", "value"),
+        ("{+hello}", "Hello%20World!"),
+        ("{+half}", "50%25"),
+        ("{base}index", "http%3A%2F%2Fexample.com%2Fhome%2Findex"),
+        ("{+base}index", "http://example.com/home/index"),
+        ("{+path}/here", "/foo/bar/here"),
+        ("{+path:6}/here", "/foo/b/here"),
+        ("{+keys*}", "semi=;,dot=.,comma=,"),
+        ("{#var}", "#value"),
+        ("{#path,x}/here", "#/foo/bar,1024/here"),
+        ("X{.var}", "X.value"),
+        ("www{.dom*}", "www.example.com"),
+        ("X{.keys*}", "X.semi=%3B.dot=..comma=%2C"),
+        ("X{.empty_keys}", "X"),
+        ("{/who}", "/fred"),
+        ("{/var,empty}", "/value/"),
+        ("{/var:1,var}", "/v/value"),
+        ("{/list*}", "/red/green/blue"),
+        ("{;who}", ";who=fred"),
+        ("{;empty}", ";empty"),
+        ("{;v,empty,who}", ";v=6;empty;who=fred"),
+        ("{;keys*}", ";semi=%3B;dot=.;comma=%2C"),
+        ("{?x,y,empty}", "?x=1024&y=768&empty="),
+        ("{?keys*}", "?semi=%3B&dot=.&comma=%2C"),
+        ("?fixed=yes{&x}", "?fixed=yes&x=1024"),
     ] {
         let found = UriTemplate::parse(template).unwrap().expand(&values);
         assert_eq!(found, expected, "{template}");
     }
-    for bad in ["{", "}", "{}", "{a b}", "{=x}", "{x:0}", "{x:99999}", "{x:+1}", "a{b"] {
+    for bad in [
+        "{",
+        "}",
+        "{}",
+        "{a b}",
+        "{=x}",
+        "{x:0}",
+        "{x:99999}",
+        "{x:+1}",
+        "a{b",
+    ] {
         assert!(UriTemplate::parse(bad).is_err(), "{bad}");
     }
 }
@@ -327,22 +405,44 @@ fn templates_match_without_going_back() {
         let template = UriTemplate::parse(template).unwrap();
         template.check_matchable().unwrap();
         template.matches(uri).map(|values| {
-            values.into_iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("&")
+            values
+                .into_iter()
+                .map(|(k, v)| format!("{k}={v}"))
+                .collect::<Vec<_>>()
+                .join("&")
         })
     };
     for (template, uri, expected) in [
-        ("t://{id}", "t://a", Some("id=a")), ("t://{id}", "t://a/b", None), ("t://{id}", "u://a", None),
-        ("t://{id}", "t://", Some("id=")), ("file://{+path}", "file:///a/b?c", Some("path=/a/b?c")),
-        ("t://{+path}.md", "t://a.md/b.md", Some("path=a.md/b")), ("t://{a}-{b}", "t://x-y-z", Some("a=x&b=y-z")),
-        ("t://x{/a,b}", "t://x/1/2", Some("a=1&b=2")), ("t://x{/a,b}", "t://x/1", Some("a=1")),
-        ("t://x{/a,b}", "t://x", Some("")), ("t://x{/a}", "t://x/1/2", None),
-        ("t://x{?q,r}", "t://x?r=1&q=%20", Some("q= &r=1")), ("t://x{?q}", "t://x?z=1", None),
-        ("t://x{?q}", "t://x", Some("")), ("t://{id}{?q}", "t://a?q=1", Some("id=a&q=1")),
+        ("t://{id}", "t://a", Some("id=a")),
+        ("t://{id}", "t://a/b", None),
+        ("t://{id}", "u://a", None),
+        ("t://{id}", "t://", Some("id=")),
+        ("file://{+path}", "file:///a/b?c", Some("path=/a/b?c")),
+        ("t://{+path}.md", "t://a.md/b.md", Some("path=a.md/b")),
+        ("t://{a}-{b}", "t://x-y-z", Some("a=x&b=y-z")),
+        ("t://x{/a,b}", "t://x/1/2", Some("a=1&b=2")),
+        ("t://x{/a,b}", "t://x/1", Some("a=1")),
+        ("t://x{/a,b}", "t://x", Some("")),
+        ("t://x{/a}", "t://x/1/2", None),
+        ("t://x{?q,r}", "t://x?r=1&q=%20", Some("q= &r=1")),
+        ("t://x{?q}", "t://x?z=1", None),
+        ("t://x{?q}", "t://x", Some("")),
+        ("t://{id}{?q}", "t://a?q=1", Some("id=a&q=1")),
         ("t://{id}", "t://%ff", None),
     ] {
-        assert_eq!(matches(template, uri).as_deref(), expected, "{template} {uri}");
+        assert_eq!(
+            matches(template, uri).as_deref(),
+            expected,
+            "{template} {uri}"
+        );
     }
     for cannot in ["{#x}", "{x,y}", "{x:3}", "{/x*}", "{?q}/x", "{x}{y}"] {
-        assert!(UriTemplate::parse(cannot).unwrap().check_matchable().is_err(), "{cannot}");
+        assert!(
+            UriTemplate::parse(cannot)
+                .unwrap()
+                .check_matchable()
+                .is_err(),
+            "{cannot}"
+        );
     }
 }

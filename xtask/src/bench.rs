@@ -62,8 +62,19 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 }
 
 fn run_cargo() -> Outcome {
-    run_in(cargo().args(["build", "--quiet", "--profile", "dist", "--package", "compere-cli"]))?;
-    run_in(cargo().current_dir(root().join("bench")).args(["build", "--quiet", "--release"]))
+    run_in(cargo().args([
+        "build",
+        "--quiet",
+        "--profile",
+        "dist",
+        "--package",
+        "compere-cli",
+    ]))?;
+    run_in(
+        cargo()
+            .current_dir(root().join("bench"))
+            .args(["build", "--quiet", "--release"]),
+    )
 }
 
 fn run_in(command: &mut Command) -> Outcome {
@@ -71,27 +82,69 @@ fn run_in(command: &mut Command) -> Outcome {
 }
 
 fn bench(program: &str) -> String {
-    root().join("bench/target/release").join(program).display().to_string()
+    root()
+        .join("bench/target/release")
+        .join(program)
+        .display()
+        .to_string()
 }
 
 fn list() -> Outcome<Vec<Peer>> {
     let target = root().join("target");
     let script = target.join("peers/npm-sdk-new/bench-server.mjs");
-    std::fs::copy(root().join("bench/peers/server.mjs"), &script).map_err(|error| error.to_string())?;
+    std::fs::copy(root().join("bench/peers/server.mjs"), &script)
+        .map_err(|error| error.to_string())?;
     let show = |path: PathBuf| path.display().to_string();
-    let peer = |name, command: Vec<String>, rust, slow| Peer { name, command, rust, slow };
+    let peer = |name, command: Vec<String>, rust, slow| Peer {
+        name,
+        command,
+        rust,
+        slow,
+    };
     Ok(vec![
-        peer("compere", vec![show(target.join("dist/compere")), "serve".into(), "everything".into()], true, false),
+        peer(
+            "compere",
+            vec![
+                show(target.join("dist/compere")),
+                "serve".into(),
+                "everything".into(),
+            ],
+            true,
+            false,
+        ),
         peer("rmcp tuned", vec![bench("bench-rmcp")], true, false),
-        peer("rmcp documented", vec![bench("bench-rmcp"), "documented".into()], true, false),
+        peer(
+            "rmcp documented",
+            vec![bench("bench-rmcp"), "documented".into()],
+            true,
+            false,
+        ),
         peer("floor", vec![bench("bench-floor")], true, false),
         peer("TypeScript", vec!["node".into(), show(script)], false, true),
-        peer("Python", vec![show(target.join("peers/py-new/bin/python")), show(root().join("bench/peers/server.py"))], false, true),
+        peer(
+            "Python",
+            vec![
+                show(target.join("peers/py-new/bin/python")),
+                show(root().join("bench/peers/server.py")),
+            ],
+            false,
+            true,
+        ),
     ])
 }
 
-fn measure(peer: &Peer, kind: &str, depth: usize, count: usize, one_core: bool) -> Outcome<Figures> {
-    let count = if peer.slow { (count / 20).max(depth * 2).max(20) } else { count };
+fn measure(
+    peer: &Peer,
+    kind: &str,
+    depth: usize,
+    count: usize,
+    one_core: bool,
+) -> Outcome<Figures> {
+    let count = if peer.slow {
+        (count / 20).max(depth * 2).max(20)
+    } else {
+        count
+    };
     let mut command = Command::new("taskset");
     command.args(["-c", "0"]).arg(bench("bench-load"));
     command.args([kind, &depth.to_string(), &count.to_string(), "--"]);
@@ -101,12 +154,25 @@ fn measure(peer: &Peer, kind: &str, depth: usize, count: usize, one_core: bool) 
     command.args(&peer.command);
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let figures: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let figures: Vec<f64> = text
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
     match figures[..] {
-        [per_second, cpu, p50, p99, peak, start, idle] => {
-            Ok(Figures { per_second, cpu, p50, p99, peak, start, idle })
-        }
-        _ => Err(format!("{}: {}", peer.name, String::from_utf8_lossy(&output.stderr))),
+        [per_second, cpu, p50, p99, peak, start, idle] => Ok(Figures {
+            per_second,
+            cpu,
+            p50,
+            p99,
+            peak,
+            start,
+            idle,
+        }),
+        _ => Err(format!(
+            "{}: {}",
+            peer.name,
+            String::from_utf8_lossy(&output.stderr)
+        )),
     }
 }
 
@@ -140,7 +206,13 @@ fn cell(
         }
         let middle = |pick: fn(&Figures) -> f64| median(rounds.iter().map(pick).collect());
         let ratios = |pick: fn(&Figures, &Figures) -> f64| {
-            median(all[0].iter().zip(rounds).map(|(ours, theirs)| pick(ours, theirs)).collect())
+            median(
+                all[0]
+                    .iter()
+                    .zip(rounds)
+                    .map(|(ours, theirs)| pick(ours, theirs))
+                    .collect(),
+            )
         };
         table.push_str(&format!(
             "| {} | {:.0} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} |\n",
@@ -171,7 +243,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// What does not depend on the machine's mood.
 fn counted(peers: &[Peer]) -> Outcome<String> {
     println!("counting instructions and system calls");
-    let mut table = String::from("\n## Per request, counted\n\n| | instructions | system calls, depth 1 | depth 256 |\n|---|---|---|---|\n");
+    let mut table = String::from(
+        "\n## Per request, counted\n\n| | instructions | system calls, depth 1 | depth 256 |\n|---|---|---|---|\n",
+    );
     for peer in peers.iter().filter(|peer| peer.rust) {
         table.push_str(&format!(
             "| {} | {:.0} | {:.2} | {:.3} |\n",
@@ -189,17 +263,31 @@ fn counted(peers: &[Peer]) -> Outcome<String> {
         system_calls(&ours, "yield", 256)?,
     ));
     for kind in ["nested", "dense"] {
-        table.push_str(&format!("| compere, {kind} arguments, typed and validated | {:.0} | | |\n", instructions(&peers[0].command, kind)?));
+        table.push_str(&format!(
+            "| compere, {kind} arguments, typed and validated | {:.0} | | |\n",
+            instructions(&peers[0].command, kind)?
+        ));
     }
-    let many = vec!["env".to_owned(), "TOOLS=1000".to_owned(), bench("bench-ours")];
-    table.push_str(&format!("| compere, tools/list of 1,000 tools | {:.0} | | |\n", instructions(&many, "list")?));
+    let many = vec![
+        "env".to_owned(),
+        "TOOLS=1000".to_owned(),
+        bench("bench-ours"),
+    ];
+    table.push_str(&format!(
+        "| compere, tools/list of 1,000 tools | {:.0} | | |\n",
+        instructions(&many, "list")?
+    ));
     Ok(table)
 }
 
 /// User-space instructions of one request, by callgrind. All requests come in one file: they are
 /// read as fast as the server can.
 fn instructions(command: &[String], kind: &str) -> Outcome<f64> {
-    let (few, many) = if kind == "list" { (30, 130) } else { (300, 1300) };
+    let (few, many) = if kind == "list" {
+        (30, 130)
+    } else {
+        (300, 1300)
+    };
     let count = |requests: usize| -> Outcome<f64> {
         let folder = root().join("target/bench");
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
@@ -214,12 +302,20 @@ fn instructions(command: &[String], kind: &str) -> Outcome<f64> {
             input.display(),
             command.join(" "),
         );
-        let output = Command::new("sh").args(["-c", &pipe]).output().map_err(|error| error.to_string())?;
+        let output = Command::new("sh")
+            .args(["-c", &pipe])
+            .output()
+            .map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.rsplit(' ')
             .next()
             .and_then(|count| count.trim().parse().ok())
-            .ok_or_else(|| format!("valgrind: {text} {}", String::from_utf8_lossy(&output.stderr)))
+            .ok_or_else(|| {
+                format!(
+                    "valgrind: {text} {}",
+                    String::from_utf8_lossy(&output.stderr)
+                )
+            })
     };
     Ok((count(many)? - count(few)?) / (many - few) as f64)
 }
@@ -228,7 +324,16 @@ fn system_calls(command: &[String], kind: &str, depth: usize) -> Outcome<f64> {
     let log = root().join("target/bench/strace");
     let count = |requests: usize| -> Outcome<f64> {
         let status = Command::new(bench("bench-load"))
-            .args([kind, &depth.to_string(), &requests.to_string(), "--", "strace", "-f", "-c", "-o"])
+            .args([
+                kind,
+                &depth.to_string(),
+                &requests.to_string(),
+                "--",
+                "strace",
+                "-f",
+                "-c",
+                "-o",
+            ])
             .arg(&log)
             .args(command)
             .output()

@@ -18,8 +18,18 @@ pub(crate) fn run() -> Outcome {
 }
 
 fn run_target(target: &str) -> Outcome {
-    crate::run(Command::new("cargo")
-        .current_dir(root())
-        .args(["+nightly", "fuzz", "run", "--fuzz-dir", "fuzz", target, "--"])
-        .arg(format!("-max_total_time={SECONDS}")))
+    crate::run(
+        Command::new("cargo")
+            .current_dir(root())
+            .args([
+                "+nightly",
+                "fuzz",
+                "run",
+                "--fuzz-dir",
+                "fuzz",
+                target,
+                "--",
+            ])
+            .arg(format!("-max_total_time={SECONDS}")),
+    )
 }

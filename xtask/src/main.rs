@@ -53,9 +53,20 @@ fn test() -> Outcome {
     step("peers");
     peers::fetch()?;
     step("lints");
+    if succeeds(Command::new("cargo").args(["fmt", "--version"])) {
+        run(cargo().args(["fmt", "--all", "--check"]))?;
+    } else {
+        println!("cargo fmt is not installed: the format was not checked");
+    }
     if succeeds(Command::new("cargo").args(["clippy", "--version"])) {
         run(cargo().args([
-            "clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings",
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
         ]))?;
     } else {
         println!("cargo clippy is not installed: the lints were not run");
@@ -106,9 +117,7 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
 }
 
 fn succeeds(command: &mut Command) -> bool {
-    command
-        .output()
-        .is_ok_and(|output| output.status.success())
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// All files below a folder with this ending, sorted.

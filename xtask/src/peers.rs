@@ -115,9 +115,13 @@ fn npm(name: &str) -> Outcome {
     make(&target)?;
     copy(&source, &target, "package.json")?;
     copy(&source, &target, "package-lock.json")?;
-    run(Command::new("npm")
-        .current_dir(&target)
-        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]))?;
+    run(Command::new("npm").current_dir(&target).args([
+        "ci",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--silent",
+    ]))?;
     mark_done(&source, &target, "package-lock.json")
 }
 
@@ -131,7 +135,13 @@ fn python(name: &str) -> Outcome {
     let _ = std::fs::remove_dir_all(&target);
     run(Command::new("python3").args(["-m", "venv"]).arg(&target))?;
     run(Command::new(target.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"])
+        .args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "-r",
+        ])
         .arg(source.join("requirements.txt")))?;
     mark_done(&source, &target, "requirements.txt")
 }

@@ -48,8 +48,8 @@ fn arrows(faults: &mut Vec<String>) -> Outcome {
         .args(["metadata", "--format-version=1", "--no-deps", "--locked"])
         .output()
         .map_err(|error| error.to_string())?;
-    let metadata: Value =
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))?;
+    let metadata: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("cargo metadata: {error}"))?;
     let mut own: BTreeMap<String, Vec<(String, bool)>> = BTreeMap::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let name = package["name"].as_str().unwrap_or_default().to_owned();
@@ -81,7 +81,16 @@ fn arrows(faults: &mut Vec<String>) -> Outcome {
 
 fn crate_count(faults: &mut Vec<String>) -> Outcome {
     let output = cargo()
-        .args(["tree", "--package", "compere", "--edges", "normal", "--prefix", "none", "--locked"])
+        .args([
+            "tree",
+            "--package",
+            "compere",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--locked",
+        ])
         .output()
         .map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -94,7 +103,10 @@ fn crate_count(faults: &mut Vec<String>) -> Outcome {
         .collect();
     println!("compere with default features: {} crates", crates.len());
     if crates.len() > CRATES_MAX || crates.is_empty() {
-        faults.push(format!("compere brings {} crates, allowed are {CRATES_MAX}", crates.len()));
+        faults.push(format!(
+            "compere brings {} crates, allowed are {CRATES_MAX}",
+            crates.len()
+        ));
     }
     Ok(())
 }
@@ -125,8 +137,13 @@ fn source(shown: &str, text: &str, faults: &mut Vec<String>) {
     if !text.starts_with("//!") {
         faults.push(format!("{shown}: the file does not say what it is"));
     }
-    if Path::new(shown).file_name().is_some_and(|name| name == "mod.rs") {
-        faults.push(format!("{shown}: folders have a file beside them, not mod.rs"));
+    if Path::new(shown)
+        .file_name()
+        .is_some_and(|name| name == "mod.rs")
+    {
+        faults.push(format!(
+            "{shown}: folders have a file beside them, not mod.rs"
+        ));
     }
     for (index, line) in text.lines().enumerate() {
         let at = format!("{shown}:{}", index + 1);
@@ -137,25 +154,43 @@ fn source(shown: &str, text: &str, faults: &mut Vec<String>) {
         if !library {
             continue;
         }
-        for word in ["std::env::var", "env::home_dir", "println!", "eprintln!", "unbounded"] {
+        for word in [
+            "std::env::var",
+            "env::home_dir",
+            "println!",
+            "eprintln!",
+            "unbounded",
+        ] {
             if code.contains(word) {
                 faults.push(format!("{at}: a library does not use {word}"));
             }
         }
         let compares = code.contains("Revision::V")
-            && [" < ", " > ", " <= ", " >= "].iter().any(|sign| code.contains(sign));
+            && [" < ", " > ", " <= ", " >= "]
+                .iter()
+                .any(|sign| code.contains(sign));
         if compares && !MAY_COMPARE.contains(&shown) {
             faults.push(format!("{at}: compares revisions; ask RevisionRules"));
         }
         if shown.starts_with("crates/proto/")
-            && ["std::fs", "std::net", "Instant::now", "SystemTime::now", "thread::spawn"]
-                .iter()
-                .any(|word| code.contains(word))
+            && [
+                "std::fs",
+                "std::net",
+                "Instant::now",
+                "SystemTime::now",
+                "thread::spawn",
+            ]
+            .iter()
+            .any(|word| code.contains(word))
         {
-            faults.push(format!("{at}: the state machine does no I/O and reads no clock"));
+            faults.push(format!(
+                "{at}: the state machine does no I/O and reads no clock"
+            ));
         }
         if shown.starts_with("crates/servers/") && code.contains("compere_proto") {
-            faults.push(format!("{at}: the built-in servers use the public door only"));
+            faults.push(format!(
+                "{at}: the built-in servers use the public door only"
+            ));
         }
     }
 }

@@ -32,7 +32,9 @@ pub(crate) fn run(write: bool) -> Outcome {
     for (id, row) in &rows {
         let state = if tested.contains_key(id) {
             if stated.contains_key(id) {
-                faults.push(format!("{id} is tested; take its line out of spec/coverage.md"));
+                faults.push(format!(
+                    "{id} is tested; take its line out of spec/coverage.md"
+                ));
             }
             "tested"
         } else if let Some(state) = stated.get(id) {
@@ -54,7 +56,9 @@ pub(crate) fn run(write: bool) -> Outcome {
     println!("{table}");
     let count = rows.keys().filter(|id| tested.contains_key(*id)).count();
     if count < TESTED_FLOOR {
-        faults.push(format!("{count} rows are tested, the floor is {TESTED_FLOOR}"));
+        faults.push(format!(
+            "{count} rows are tested, the floor is {TESTED_FLOOR}"
+        ));
     }
     if write {
         write_table(&table)?;
@@ -68,7 +72,8 @@ pub(crate) fn run(write: bool) -> Outcome {
 /// The rows of a catalogue: `| A-X-01 | MUST | who | …`.
 fn catalogue(revision: &str) -> Outcome<BTreeMap<String, Row>> {
     let path = root().join(format!("spec/{revision}.md"));
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(text
         .lines()
         .filter_map(|line| {
@@ -85,8 +90,12 @@ fn catalogue(revision: &str) -> Outcome<BTreeMap<String, Row>> {
 fn is_id(word: &str) -> bool {
     let mut parts = word.split('-');
     parts.next() == Some("A")
-        && parts.next().is_some_and(|area| !area.is_empty() && area.bytes().all(|b| b.is_ascii_uppercase()))
-        && parts.next().is_some_and(|number| number.len() == 2 && number.bytes().all(|b| b.is_ascii_digit()))
+        && parts
+            .next()
+            .is_some_and(|area| !area.is_empty() && area.bytes().all(|b| b.is_ascii_uppercase()))
+        && parts
+            .next()
+            .is_some_and(|number| number.len() == 2 && number.bytes().all(|b| b.is_ascii_digit()))
         && parts.next().is_none()
 }
 
@@ -99,10 +108,14 @@ fn tested() -> Outcome<BTreeMap<String, String>> {
     files.extend(files_below(&root.join("tests/interop"), ".mjs"));
     files.extend(files_below(&root.join("tests/interop"), ".py"));
     for folder in ["proto", "compere", "servers", "cli"] {
-        files.extend(files_below(&root.join("crates").join(folder).join("tests"), ".rs"));
+        files.extend(files_below(
+            &root.join("crates").join(folder).join("tests"),
+            ".rs",
+        ));
     }
     for file in files {
-        let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
         for (index, line) in text.lines().enumerate() {
             for word in line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
                 if is_id(word) {
@@ -122,7 +135,8 @@ type Stated = (BTreeMap<String, &'static str>, Vec<String>);
 /// The lines of `spec/coverage.md`: `- A-X-01 A-X-02: by document: reason`.
 fn stated(rows: &BTreeMap<String, Row>) -> Outcome<Stated> {
     let path = root().join("spec/coverage.md");
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut stated = BTreeMap::new();
     let mut faults = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -134,7 +148,10 @@ fn stated(rows: &BTreeMap<String, Row>) -> Outcome<Stated> {
         let (ids, state, reason) = (parts.next(), parts.next(), parts.next());
         let known = STATES.iter().find(|known| state == Some(**known));
         let (Some(ids), Some(known), Some(_)) = (ids, known, reason) else {
-            faults.push(format!("spec/coverage.md:{}: ids: state: reason", index + 1));
+            faults.push(format!(
+                "spec/coverage.md:{}: ids: state: reason",
+                index + 1
+            ));
             continue;
         };
         for id in ids.split_whitespace() {
@@ -142,7 +159,10 @@ fn stated(rows: &BTreeMap<String, Row>) -> Outcome<Stated> {
                 faults.push(format!("spec/coverage.md:{}: {id} is no row", index + 1));
             }
             if stated.insert(id.to_owned(), *known).is_some() {
-                faults.push(format!("spec/coverage.md:{}: {id} has a state already", index + 1));
+                faults.push(format!(
+                    "spec/coverage.md:{}: {id} has a state already",
+                    index + 1
+                ));
             }
         }
     }
@@ -152,7 +172,10 @@ fn stated(rows: &BTreeMap<String, Row>) -> Outcome<Stated> {
 fn table(counts: &BTreeMap<&str, BTreeMap<&str, usize>>) -> String {
     let mut columns: Vec<&str> = vec!["tested"];
     columns.extend(STATES);
-    let used: BTreeSet<&str> = counts.values().flat_map(|row| row.keys().copied()).collect();
+    let used: BTreeSet<&str> = counts
+        .values()
+        .flat_map(|row| row.keys().copied())
+        .collect();
     if used.contains("none") {
         columns.push("none");
     }
@@ -160,7 +183,9 @@ fn table(counts: &BTreeMap<&str, BTreeMap<&str, usize>>) -> String {
     table.push_str(&"|---".repeat(columns.len() + 2));
     table.push_str("|\n");
     for level in ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY"] {
-        let Some(row) = counts.get(level) else { continue };
+        let Some(row) = counts.get(level) else {
+            continue;
+        };
         let cells: Vec<String> = columns
             .iter()
             .map(|column| row.get(column).copied().unwrap_or_default().to_string())

@@ -16,16 +16,27 @@ fn main() {
         while let Some(length) = memchr::memchr(b'\n', &buffer[start..end]) {
             let line = &buffer[start..start + length];
             start += length + 1;
-            let Some(at) = memchr::memmem::find(line, b"\"id\":") else { continue };
+            let Some(at) = memchr::memmem::find(line, b"\"id\":") else {
+                continue;
+            };
             let id = &line[at + 5..];
-            let id = &id[..id.iter().position(|b| matches!(b, b',' | b'}')).unwrap_or(id.len())];
+            let id = &id[..id
+                .iter()
+                .position(|b| matches!(b, b',' | b'}'))
+                .unwrap_or(id.len())];
             out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
             out.extend_from_slice(id);
-            out.extend_from_slice(b",\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"hello\"}]}}\n");
+            out.extend_from_slice(
+                b",\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"hello\"}]}}\n",
+            );
         }
         buffer.copy_within(start..end, 0);
         end -= start;
-        if output.write_all(&out).and_then(|()| output.flush()).is_err() {
+        if output
+            .write_all(&out)
+            .and_then(|()| output.flush())
+            .is_err()
+        {
             return;
         }
         out.clear();

@@ -29,7 +29,10 @@ fn nested(id: usize, homes: usize, padding: usize) -> String {
     let homes: Vec<String> = (0..homes)
         .map(|n| format!("{{\"street\":\"{n} St James's Square{}\",\"city\":\"London\",\"zip\":\"1234{n}\"}}", " and onwards".repeat(padding / 12)))
         .collect();
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"check-person\",\"arguments\":{{\"name\":\"Ada Lovelace\",\"age\":36,\"active\":true,\"tags\":[\"mathematics\",\"poetry\",\"engines\",\"analysis\",\"history\",\"london\"],\"addresses\":[{}]}}}}}}\n", homes.join(","))
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"check-person\",\"arguments\":{{\"name\":\"Ada Lovelace\",\"age\":36,\"active\":true,\"tags\":[\"mathematics\",\"poetry\",\"engines\",\"analysis\",\"history\",\"london\"],\"addresses\":[{}]}}}}}}\n",
+        homes.join(",")
+    )
 }
 
 struct Peer {
@@ -42,7 +45,10 @@ struct Peer {
 impl Peer {
     /// Reads once; how many answers were completed by that.
     fn answers(&mut self) -> usize {
-        let count = self.output.read(&mut self.buffer).expect("the server answers");
+        let count = self
+            .output
+            .read(&mut self.buffer)
+            .expect("the server answers");
         assert!(count > 0, "the server has ended");
         memchr::memchr_iter(b'\n', &self.buffer[..count]).count()
     }
@@ -69,18 +75,35 @@ fn main() {
         // The requests themselves, for tools that count instructions.
         let (kind, count) = (&arguments[1], arguments[2].parse().unwrap());
         let mut out = std::io::stdout().lock();
-        out.write_all(INITIALIZE).and_then(|()| out.write_all(INITIALIZED)).unwrap();
+        out.write_all(INITIALIZE)
+            .and_then(|()| out.write_all(INITIALIZED))
+            .unwrap();
         for id in 0..count {
             out.write_all(&request(kind, id + 100_000)).unwrap();
         }
         return;
     }
-    let (kind, depth, count) = (&arguments[0], arguments[1].parse::<usize>().unwrap(), arguments[2].parse::<usize>().unwrap());
+    let (kind, depth, count) = (
+        &arguments[0],
+        arguments[1].parse::<usize>().unwrap(),
+        arguments[2].parse::<usize>().unwrap(),
+    );
     let command = &arguments[4..];
     let started = Instant::now();
-    let mut child = Command::new(&command[0]).args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = Command::new(&command[0])
+        .args(&command[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let mut peer = Peer { child, input, output, buffer: vec![0; 1 << 21] };
+    let mut peer = Peer {
+        child,
+        input,
+        output,
+        buffer: vec![0; 1 << 21],
+    };
     peer.input.write_all(INITIALIZE).unwrap();
     while peer.answers() == 0 {}
     let start = started.elapsed();
@@ -111,7 +134,9 @@ fn main() {
 
 /// Keeps `depth` requests on their way until `count` are answered; latencies in nanoseconds.
 fn drive(peer: &mut Peer, kind: &str, depth: usize, count: usize) -> Vec<u64> {
-    let requests: Vec<Vec<u8>> = (0..depth.min(count)).map(|id| request(kind, 100_000 + id)).collect();
+    let requests: Vec<Vec<u8>> = (0..depth.min(count))
+        .map(|id| request(kind, 100_000 + id))
+        .collect();
     let large = requests[0].len() > 60_000;
     let mut sent = std::collections::VecDeque::new();
     let mut latencies = Vec::with_capacity(count);
@@ -143,7 +168,9 @@ fn drive(peer: &mut Peer, kind: &str, depth: usize, count: usize) -> Vec<u64> {
             });
             answered += done;
             free += done;
-            latencies.extend((0..done).filter_map(|_| Some(sent.pop_front()?.elapsed().as_nanos() as u64)));
+            latencies.extend(
+                (0..done).filter_map(|_| Some(sent.pop_front()?.elapsed().as_nanos() as u64)),
+            );
             continue;
         }
         if !batch.is_empty() {
@@ -153,7 +180,9 @@ fn drive(peer: &mut Peer, kind: &str, depth: usize, count: usize) -> Vec<u64> {
         answered += done;
         free += done;
         let now = Instant::now();
-        latencies.extend((0..done).filter_map(|_| Some(now.duration_since(sent.pop_front()?).as_nanos() as u64)));
+        latencies.extend(
+            (0..done).filter_map(|_| Some(now.duration_since(sent.pop_front()?).as_nanos() as u64)),
+        );
     }
     latencies
 }

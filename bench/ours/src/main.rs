@@ -16,14 +16,26 @@ async fn yields(message: String) -> String {
 }
 
 fn main() -> compere::Result<()> {
-    let count = std::env::var("TOOLS").ok().and_then(|count| count.parse().ok()).unwrap_or(1);
-    let server = (1..count).fold(Server::new("bench", "1.0.0").tool(echo().unlimited_rate()).tool(yields().unlimited_rate()), |server, number| {
-        server.tool(
-            tool_fn(format!("tool-{number}"), |Args(a): Args<Text>| async move { a.message })
+    let count = std::env::var("TOOLS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1);
+    let server = (1..count).fold(
+        Server::new("bench", "1.0.0")
+            .tool(echo().unlimited_rate())
+            .tool(yields().unlimited_rate()),
+        |server, number| {
+            server.tool(
+                tool_fn(format!("tool-{number}"), |Args(a): Args<Text>| async move {
+                    a.message
+                })
                 .description("Answers with its message."),
-        )
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            )
+        },
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(server.serve_stdio())
 }
 

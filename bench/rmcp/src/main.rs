@@ -57,16 +57,25 @@ impl ServerHandler for Documented {
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("documented") {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let service = Documented.serve(rmcp::transport::stdio()).await.unwrap();
             service.waiting().await.unwrap();
         });
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
-        let service = Tuned::new().serve(rmcp::transport::io::stdio_pipes()).await.unwrap();
+        let service = Tuned::new()
+            .serve(rmcp::transport::io::stdio_pipes())
+            .await
+            .unwrap();
         service.waiting().await.unwrap();
     });
 }

@@ -26,7 +26,9 @@ pub(crate) fn read(
     for pair in pairs {
         let (key, value) = read_pair(pair, &schema)?;
         if arguments.insert(key.clone(), value).is_some() {
-            return Err(Failure::usage(format!("the argument {key:?} is given twice")));
+            return Err(Failure::usage(format!(
+                "the argument {key:?} is given twice"
+            )));
         }
     }
     check_required(&schema, &arguments, tool)?;
@@ -128,12 +130,15 @@ pub(crate) fn nearest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> 
     let mut ranked: Vec<(usize, &str)> = names
         .map(|name| (distance(&typed, &name.to_lowercase()), name))
         .filter(|(distance, name)| {
-            *distance <= typed.len().max(name.len()) / 2
-                || name.to_lowercase().contains(&typed)
+            *distance <= typed.len().max(name.len()) / 2 || name.to_lowercase().contains(&typed)
         })
         .collect();
     ranked.sort_unstable();
-    ranked.into_iter().map(|(_, name)| name).take(SHOWN).collect()
+    ranked
+        .into_iter()
+        .map(|(_, name)| name)
+        .take(SHOWN)
+        .collect()
 }
 
 /// How many letters must be added, dropped or changed.
@@ -202,7 +207,10 @@ mod tests {
     #[test]
     fn near_names_are_found() {
         let names = ["read_file", "search_files", "list_directory"];
-        assert_eq!(nearest("serch_file", names.into_iter()), ["search_files", "read_file"]);
+        assert_eq!(
+            nearest("serch_file", names.into_iter()),
+            ["search_files", "read_file"]
+        );
         assert_eq!(nearest("zzz", names.into_iter()), Vec::<&str>::new());
     }
 }

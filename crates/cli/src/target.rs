@@ -93,9 +93,10 @@ fn root_of(directory: &Path) -> Result<Root, Failure> {
             _ => format!("%{byte:02X}"),
         })
         .collect();
-    let name = path
-        .file_name()
-        .map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = path.file_name().map_or_else(
+        || "/".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
     Ok(Root::new(format!("file://{encoded}")).name(name))
 }
 
@@ -136,8 +137,10 @@ fn parse_built_in(name: &str) -> Result<BuiltIn, Failure> {
             }
             Ok(BuiltIn::Files { directories })
         }
-        _ => Err(Failure::usage(format!("there is no built-in server {kind:?}"))
-            .hint("There are `everything` and `files:DIR`.")),
+        _ => Err(
+            Failure::usage(format!("there is no built-in server {kind:?}"))
+                .hint("There are `everything` and `files:DIR`."),
+        ),
     }
 }
 

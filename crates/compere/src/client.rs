@@ -45,10 +45,10 @@ use crate::driver::peer::{Agreed, Peer, RequestOptions};
 use crate::error::{Error, Result};
 use crate::server::Server;
 use crate::server::handle::ServerHandle;
+use crate::transport::ByteStream;
 pub use crate::transport::child::Command;
 use crate::transport::stream::{Stream, duplex};
 use crate::transport::tap::{Direction, Tap};
-use crate::transport::ByteStream;
 
 /// Bytes that an in-memory connection holds in each direction.
 const MEMORY_BYTES: usize = 64 * 1024;
@@ -126,8 +126,10 @@ where
     }
 }
 
-type Memory =
-    Stream<tokio::io::ReadHalf<tokio::io::DuplexStream>, tokio::io::WriteHalf<tokio::io::DuplexStream>>;
+type Memory = Stream<
+    tokio::io::ReadHalf<tokio::io::DuplexStream>,
+    tokio::io::WriteHalf<tokio::io::DuplexStream>,
+>;
 
 impl Target for Server {
     type Stream = Memory;
@@ -251,7 +253,8 @@ impl ClientBuilder {
     /// started.
     pub async fn connect(self, target: impl Target) -> Result<Client> {
         for root in self.roots.iter().flatten() {
-            root.validate().map_err(|error| Error::setup(error.to_string()))?;
+            root.validate()
+                .map_err(|error| Error::setup(error.to_string()))?;
         }
         let stream = target.open(&self.limits)?;
         let peer = Peer::new(&self.limits);
@@ -423,8 +426,7 @@ impl Client {
         value: impl Into<String>,
         known: BTreeMap<String, String>,
     ) -> Result<Completion> {
-        let mut params =
-            CompleteParams::new(reference, CompletionArgument::new(argument, value));
+        let mut params = CompleteParams::new(reference, CompletionArgument::new(argument, value));
         if !known.is_empty() {
             params.context = Some(CompletionContext::new().arguments(known));
         }
@@ -453,7 +455,8 @@ impl Client {
     /// Changes the roots and tells the server. Does nothing for it unless roots were declared.
     pub fn set_roots(&self, roots: Vec<Root>) -> Result<()> {
         for root in &roots {
-            root.validate().map_err(|error| Error::setup(error.to_string()))?;
+            root.validate()
+                .map_err(|error| Error::setup(error.to_string()))?;
         }
         self.inner.roots.set(roots);
         self.peer().notify(Method::RootsListChanged, None::<&Empty>);

@@ -440,7 +440,9 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             }
             Item::Notification { method, message } => match self.session.notify(method) {
                 Ok(()) if !self.is_backed_up() => self.say(&message),
-                Ok(()) => tracing::warn!(%method, "the peer does not read: a notification is dropped"),
+                Ok(()) => {
+                    tracing::warn!(%method, "the peer does not read: a notification is dropped")
+                }
                 Err(error) => tracing::debug!(%method, %error, "a notification is not sent"),
             },
             Item::Log { level, message } => {
@@ -738,7 +740,10 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             .is_some_and(|since| now.since(since) >= self.limits.stall)
         {
             if self.unwritten() > 0 {
-                self.close(now, Some(ProtocolError::from(PeerMisbehaved::NeverReads).into()));
+                self.close(
+                    now,
+                    Some(ProtocolError::from(PeerMisbehaved::NeverReads).into()),
+                );
                 // What it does not read is not waited for.
                 self.out.clear();
                 self.written = 0;

@@ -60,9 +60,7 @@ pub use server::extract::{Args, Call, FromCall, RawArgs, State, Uri, Variables};
 pub use server::handle::ServerHandle;
 pub use server::handler::Handler;
 pub use server::prompts::{IntoPrompt, ServerPrompt, prompt_fn};
-pub use server::reply::{
-    IntoPromptResult, IntoResourceResult, IntoToolResult, Json, ToolError,
-};
+pub use server::reply::{IntoPromptResult, IntoResourceResult, IntoToolResult, Json, ToolError};
 pub use server::resources::{
     IntoResource, ResourceOrTemplate, ServerResource, ServerTemplate, resource_fn, template_fn,
 };
@@ -78,8 +76,8 @@ pub mod prelude {
         CallToolResult, Content, LoggingLevel, PromptMessage, ReadResourceResult, ResourceContents,
     };
     pub use crate::{
-        Args, Client, Command, Context, Json, Server, State, ToolError, Uri, prompt_fn, resource_fn,
-        template_fn, tool_fn,
+        Args, Client, Command, Context, Json, Server, State, ToolError, Uri, prompt_fn,
+        resource_fn, template_fn, tool_fn,
     };
     #[cfg(feature = "macros")]
     pub use crate::{prompt, resource, tool};

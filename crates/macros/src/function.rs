@@ -185,7 +185,10 @@ fn flag(meta: &Meta) -> Result<LitBool> {
                 }),
             ..
         }) => Ok(value.clone()),
-        _ => Err(Error::new(meta.span(), "expected `option` or `option = true`")),
+        _ => Err(Error::new(
+            meta.span(),
+            "expected `option` or `option = true`",
+        )),
     }
 }
 

@@ -129,16 +129,19 @@ impl Capability {
         match self {
             Self::None => true,
             Self::Prompts => server.prompts.is_some(),
-            Self::PromptsListChanged => {
-                yes(server.prompts.as_ref().and_then(|prompts| prompts.list_changed))
-            }
+            Self::PromptsListChanged => yes(server
+                .prompts
+                .as_ref()
+                .and_then(|prompts| prompts.list_changed)),
             Self::Resources => server.resources.is_some(),
-            Self::ResourcesSubscribe => {
-                yes(server.resources.as_ref().and_then(|resources| resources.subscribe))
-            }
-            Self::ResourcesListChanged => {
-                yes(server.resources.as_ref().and_then(|resources| resources.list_changed))
-            }
+            Self::ResourcesSubscribe => yes(server
+                .resources
+                .as_ref()
+                .and_then(|resources| resources.subscribe)),
+            Self::ResourcesListChanged => yes(server
+                .resources
+                .as_ref()
+                .and_then(|resources| resources.list_changed)),
             Self::Tools => server.tools.is_some(),
             Self::ToolsListChanged => {
                 yes(server.tools.as_ref().and_then(|tools| tools.list_changed))

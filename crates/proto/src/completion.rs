@@ -76,7 +76,9 @@ impl<'de> Deserialize<'de> for CompletionReference {
                     Some("ref/resource") => uri
                         .map(|uri| CompletionReference::Resource { uri })
                         .ok_or_else(|| de::Error::missing_field("uri")),
-                    Some(_) => Err(de::Error::custom("type is neither ref/prompt nor ref/resource")),
+                    Some(_) => Err(de::Error::custom(
+                        "type is neither ref/prompt nor ref/resource",
+                    )),
                     None => Err(de::Error::missing_field("type")),
                 }
             }
@@ -148,7 +150,10 @@ impl Completion {
         let total = all.len();
         let values: Vec<String> = all.into_iter().take(limit).collect();
         let has_more = total > values.len();
-        Self::new().values(values).total(total as u64).has_more(has_more)
+        Self::new()
+            .values(values)
+            .total(total as u64)
+            .has_more(has_more)
     }
 }
 

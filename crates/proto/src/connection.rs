@@ -5,10 +5,10 @@
 //! by whoever holds the bytes: `receive` takes a message and gives its verdict, commands say what
 //! we want to send, `poll_output` gives what the machine itself has to say.
 
-pub mod rate;
-pub mod progress_gate;
 pub mod negotiate;
 pub mod outgoing;
+pub mod progress_gate;
+pub mod rate;
 pub mod session;
 pub mod stateless;
 

@@ -375,4 +375,3 @@ impl<'de> Deserialize<'de> for OneOrMany {
         deserializer.deserialize_any(OneOrManyVisitor)
     }
 }
-

@@ -201,10 +201,7 @@ impl ErrorObject {
     /// `-32601` for a method.
     pub fn method_not_found(method: &str) -> Self {
         let shown: String = method.chars().take(128).collect();
-        Self::new(
-            code::METHOD_NOT_FOUND,
-            format!("Method not found: {shown}"),
-        )
+        Self::new(code::METHOD_NOT_FOUND, format!("Method not found: {shown}"))
     }
 
     /// `-32603`, with nothing about the inside.

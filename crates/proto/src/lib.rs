@@ -10,33 +10,33 @@
 //! the model; [`wire`] turns bytes into messages and back; [`connection`] is the conversation.
 #![deny(missing_docs)]
 
-pub mod revision;
-pub mod method;
-pub mod limits;
-pub mod time;
-pub mod jsonrpc;
 pub mod error;
+pub mod jsonrpc;
+pub mod limits;
+pub mod method;
 pub mod object;
+pub mod revision;
+pub mod time;
 
-pub mod lifecycle;
-pub mod capability;
-pub mod content;
-pub mod icon;
-pub mod tools;
-pub mod resources;
-pub mod prompts;
-pub mod completion;
-pub mod sampling;
-pub mod roots;
-pub mod elicitation;
-pub mod logging;
-pub mod progress;
 pub mod cancellation;
+pub mod capability;
+pub mod completion;
+pub mod content;
+pub mod elicitation;
+pub mod icon;
+pub mod lifecycle;
+pub mod logging;
 pub mod pagination;
+pub mod progress;
+pub mod prompts;
+pub mod resources;
+pub mod roots;
+pub mod sampling;
+pub mod tools;
 pub mod uri_template;
 
-pub mod wire;
 pub mod connection;
+pub mod wire;
 
 pub use error::Error;
 pub use limits::Limits;

@@ -185,15 +185,24 @@ const _: () = {
     let mut index = 0;
     while index < METHODS.len() {
         let row = &METHODS[index];
-        assert!(row.method as usize == index, "the table is in the order of the enum");
-        assert!(row.first as u8 <= row.last as u8, "a range of revisions is not empty");
+        assert!(
+            row.method as usize == index,
+            "the table is in the order of the enum"
+        );
+        assert!(
+            row.first as u8 <= row.last as u8,
+            "a range of revisions is not empty"
+        );
         assert!(
             matches!(row.kind, Request) || !row.may_ask && !row.cacheable,
             "only requests ask or are cached"
         );
         index += 1;
     }
-    assert!(index == M::SubscriptionsAcknowledged as usize + 1, "every method has a row");
+    assert!(
+        index == M::SubscriptionsAcknowledged as usize + 1,
+        "every method has a row"
+    );
 };
 
 impl Method {
@@ -229,9 +238,7 @@ impl Method {
     pub const fn goes_to(self, role: Role) -> bool {
         matches!(
             (self.row().direction, role),
-            (Both, _)
-                | (ToServer, Role::Server)
-                | (ToClient, Role::Client)
+            (Both, _) | (ToServer, Role::Server) | (ToClient, Role::Client)
         )
     }
 

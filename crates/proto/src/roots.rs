@@ -48,7 +48,10 @@ pub enum InvalidRoot {
 impl fmt::Display for InvalidRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAFile(uri) => write!(f, "a root is a file:// URI with an absolute path, not {uri:?}"),
+            Self::NotAFile(uri) => write!(
+                f,
+                "a root is a file:// URI with an absolute path, not {uri:?}"
+            ),
             Self::Traversal(uri) => write!(f, "the root {uri:?} climbs out with \"..\""),
         }
     }

@@ -418,8 +418,7 @@ fn encode(uri: &mut String, text: &str, keep_reserved: bool) {
     use fmt::Write;
     let bytes = text.as_bytes();
     for (index, byte) in bytes.iter().enumerate() {
-        let unreserved =
-            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         let reserved = b":/?#[]@!$&'()*+,;=".contains(byte);
         let encoded = *byte == b'%'
             && bytes
@@ -495,7 +494,9 @@ fn end_of_value(operator: Operator, following: &[Part], rest: &str) -> Option<us
             let end = rest.find(text.as_str())?;
             (end <= stop).then_some(end)
         }
-        [Part::Expression(Operator::Query, _), ..] => Some(rest.find('?').unwrap_or(stop).min(stop)),
+        [Part::Expression(Operator::Query, _), ..] => {
+            Some(rest.find('?').unwrap_or(stop).min(stop))
+        }
         [Part::Expression(..), ..] => Some(stop),
     }
 }

@@ -9,9 +9,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use compere::model::{
-    Annotations, Content, CreateMessageParams, ElicitParams, ErrorObject,
-    LoggingLevel, PromptArgument, PromptMessage, Resource, ResourceContents, Role,
-    SamplingMessage,
+    Annotations, Content, CreateMessageParams, ElicitParams, ErrorObject, LoggingLevel,
+    PromptArgument, PromptMessage, Resource, ResourceContents, Role, SamplingMessage,
 };
 use compere::prelude::*;
 use compere::{CompletionQuery, ServerHandle, Variables, rank};
@@ -117,7 +116,11 @@ fn get_annotated_message(
     include_image: bool,
 ) -> Vec<Content> {
     let (text, priority, audience) = match message_type {
-        MessageType::Error => ("Error: something failed", 1.0, vec![Role::User, Role::Assistant]),
+        MessageType::Error => (
+            "Error: something failed",
+            1.0,
+            vec![Role::User, Role::Assistant],
+        ),
         MessageType::Success => ("It worked", 0.7, vec![Role::User]),
         MessageType::Debug => ("Debug: cache hit, 12 ms", 0.3, vec![Role::Assistant]),
     };
@@ -321,7 +324,10 @@ async fn trigger_elicitation_request(context: Context) -> Result<String, ToolErr
         .elicit("name", question)
         .await
         .map_err(|error| ToolError::new(format!("No answer: {error}")))?;
-    let name = answer.content.as_ref().and_then(|content| content.get("name"));
+    let name = answer
+        .content
+        .as_ref()
+        .and_then(|content| content.get("name"));
     Ok(match name {
         Some(name) => format!("{:?}: {}", answer.action, name.get()),
         None => format!("{:?}", answer.action),
@@ -332,7 +338,9 @@ async fn trigger_elicitation_request(context: Context) -> Result<String, ToolErr
 #[tool(name = "trigger-logging", read_only)]
 fn trigger_logging(context: Context) -> &'static str {
     use LoggingLevel::{Alert, Critical, Debug, Emergency, Error, Info, Notice, Warning};
-    for level in [Debug, Info, Notice, Warning, Error, Critical, Alert, Emergency] {
+    for level in [
+        Debug, Info, Notice, Warning, Error, Critical, Alert, Emergency,
+    ] {
         let data = json!({"message": format!("a message of level {}", level.as_str())});
         context.log_as(Some("everything"), level, data);
     }
@@ -431,7 +439,10 @@ fn check_person(
     active: bool,
 ) -> String {
     let streets: usize = addresses.iter().map(|home| home.street.len()).sum();
-    let cities = addresses.iter().filter(|home| !home.city.is_empty()).count();
+    let cities = addresses
+        .iter()
+        .filter(|home| !home.city.is_empty())
+        .count();
     let zips = addresses.iter().filter(|home| home.zip.is_some()).count();
     if !active || age.is_none() || tags.is_empty() || streets + cities + zips == 0 {
         return format!("{name} is incomplete");
@@ -440,7 +451,11 @@ fn check_person(
 }
 
 fn numbered_uri(number: u32) -> String {
-    let kind = if number.is_multiple_of(2) { "text" } else { "blob" };
+    let kind = if number.is_multiple_of(2) {
+        "text"
+    } else {
+        "blob"
+    };
     format!("demo://resource/dynamic/{kind}/{number}")
 }
 
@@ -506,7 +521,10 @@ async fn read_numbered(
 }
 
 async fn complete_number(query: CompletionQuery) -> Result<Vec<String>, ToolError> {
-    Ok(rank((1..=NUMBERED).map(|number| number.to_string()), &query.value))
+    Ok(rank(
+        (1..=NUMBERED).map(|number| number.to_string()),
+        &query.value,
+    ))
 }
 
 const DEPARTMENTS: [(&str, [&str; 3]); 3] = [
@@ -592,16 +610,10 @@ async fn args_prompt(Variables(arguments): Variables) -> String {
 
 async fn completable_prompt(Variables(arguments): Variables) -> String {
     let get = |name: &str| arguments.get(name).map_or("", String::as_str).to_owned();
-    format!(
-        "Say hello to {} of {}.",
-        get("name"),
-        get("department")
-    )
+    format!("Say hello to {} of {}.", get("name"), get("department"))
 }
 
-async fn resource_prompt(
-    Variables(arguments): Variables,
-) -> Result<Vec<PromptMessage>, ToolError> {
+async fn resource_prompt(Variables(arguments): Variables) -> Result<Vec<PromptMessage>, ToolError> {
     let number = arguments
         .get("resourceId")
         .and_then(|id| id.parse().ok())

@@ -229,11 +229,7 @@ fn get_file_info(
     let modified = metadata
         .modified()
         .ok()
-        .and_then(|time| {
-            time.into_std()
-                .duration_since(std::time::UNIX_EPOCH)
-                .ok()
-        })
+        .and_then(|time| time.into_std().duration_since(std::time::UNIX_EPOCH).ok())
         .map_or_else(|| "unknown".to_owned(), |since| since.as_secs().to_string());
     Ok(format!(
         "path: {}\nsize: {}\nmodified: {modified} (seconds since 1970)\nisDirectory: {}\nisFile: {}",
@@ -300,7 +296,11 @@ fn last_lines(file: cap_std::fs::File, lines: usize) -> io::Result<Vec<u8>> {
     let mut bytes = 0;
     loop {
         let mut line = Vec::new();
-        if (&mut reader).take(READ_BYTES).read_until(b'\n', &mut line)? == 0 {
+        if (&mut reader)
+            .take(READ_BYTES)
+            .read_until(b'\n', &mut line)?
+            == 0
+        {
             break;
         }
         bytes += line.len();
@@ -384,10 +384,16 @@ async fn search_files(
 
 /// A file below one of the allowed directories.
 #[resource("file://{+path}", name = "file")]
-async fn read_file(uri: Uri, roots: State<Roots>, path: String) -> Result<ReadResourceResult, ToolError> {
+async fn read_file(
+    uri: Uri,
+    roots: State<Roots>,
+    path: String,
+) -> Result<ReadResourceResult, ToolError> {
     compere::server::blocking(move || {
         let not_found = || ToolError::resource_not_found(&uri.0);
-        let decoded = percent_decode_str(&path).decode_utf8().map_err(|_| not_found())?;
+        let decoded = percent_decode_str(&path)
+            .decode_utf8()
+            .map_err(|_| not_found())?;
         if !decoded.starts_with('/') {
             return Err(not_found());
         }
@@ -402,9 +408,7 @@ async fn read_file(uri: Uri, roots: State<Roots>, path: String) -> Result<ReadRe
         let mime_type = media_type(&place.inside);
         let contents = match String::from_utf8(bytes) {
             Ok(text) => ResourceContents::text(uri.0.clone(), text),
-            Err(bytes) => {
-                ResourceContents::blob(uri.0.clone(), STANDARD.encode(bytes.as_bytes()))
-            }
+            Err(bytes) => ResourceContents::blob(uri.0.clone(), STANDARD.encode(bytes.as_bytes())),
         };
         Ok(contents.mime_type(mime_type).into())
     })

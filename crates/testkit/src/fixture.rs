@@ -30,7 +30,9 @@ pub fn server(revisions: &[Revision]) -> Server {
                 .description("Adds two numbers"),
         )
         .tool(tool_fn("ask", ask))
-        .tool(tool_fn("checked", |Args(a): Args<Checked>| async move { a.word }))
+        .tool(tool_fn("checked", |Args(a): Args<Checked>| async move {
+            a.word
+        }))
         .tool(tool_fn("fail", || async {
             Err::<String, _>(ToolError::new("it did not work"))
         }))
@@ -60,14 +62,20 @@ pub fn server(revisions: &[Revision]) -> Server {
                 .mime_type("text/plain")
                 .subscribable(),
         )
-        .resource(resource_fn("test://bytes", "bytes", || async { vec![0_u8, 1, 2] }))
+        .resource(resource_fn("test://bytes", "bytes", || async {
+            vec![0_u8, 1, 2]
+        }))
         .resource(
-            template_fn("test://item/{id}", "item", |Variables(v): Variables| async move {
-                match v["id"].as_str() {
-                    "none" => Err(ToolError::resource_not_found("test://item/none")),
-                    id => Ok(format!("item {id}")),
-                }
-            })
+            template_fn(
+                "test://item/{id}",
+                "item",
+                |Variables(v): Variables| async move {
+                    match v["id"].as_str() {
+                        "none" => Err(ToolError::resource_not_found("test://item/none")),
+                        id => Ok(format!("item {id}")),
+                    }
+                },
+            )
             .subscribable(),
         )
         .complete_template("test://item/{id}", "id", |_| async {
@@ -99,10 +107,16 @@ async fn panics() -> String {
 async fn ask(context: Context) -> Result<String, ToolError> {
     let schema = json!({"type": "object", "properties": {"ok": {"type": "boolean"}}});
     let answer = context
-        .elicit("confirm", ElicitParams::new("Go on?").requested_schema(schema))
+        .elicit(
+            "confirm",
+            ElicitParams::new("Go on?").requested_schema(schema),
+        )
         .await
         .map_err(|error| ToolError::new(error.to_string()))?;
-    let ok = answer.content.as_ref().and_then(|content| content.get("ok"));
+    let ok = answer
+        .content
+        .as_ref()
+        .and_then(|content| content.get("ok"));
     Ok(match ok.map(compere::model::RawJson::get) {
         Some("true") => "confirmed".to_owned(),
         _ => "not confirmed".to_owned(),

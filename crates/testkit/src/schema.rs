@@ -31,8 +31,7 @@ pub struct SchemaCheck {
 
 /// Where the test runner put the schemas: `target/schemas` of the workspace.
 pub fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../target/schemas")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/schemas")
 }
 
 impl SchemaCheck {
@@ -218,7 +217,9 @@ impl SchemaCheck {
                         .iter()
                         .filter_map(|variant| variant.get("items"))
                         .any(|schema| self.unknown_keys(schema, item, path).is_ok());
-                    let anything = variants.iter().all(|variant| variant.get("items").is_none());
+                    let anything = variants
+                        .iter()
+                        .all(|variant| variant.get("items").is_none());
                     if !known && !anything {
                         return Err(format!("{path} has an element that is not in the schema"));
                     }
@@ -258,7 +259,11 @@ fn open_members(schema: &Value) -> Option<&Value> {
         Some(additional) if names_none => Some(additional),
         // `inputSchema` names three of its keywords and leaves JSON Schema open.
         _ if is_json_schema(schema) => Some(&Value::Bool(true)),
-        _ if names_none && ["anyOf", "oneOf", "allOf"].iter().all(|key| schema.get(key).is_none()) => {
+        _ if names_none
+            && ["anyOf", "oneOf", "allOf"]
+                .iter()
+                .all(|key| schema.get(key).is_none()) =>
+        {
             Some(&Value::Bool(true))
         }
         _ => None,

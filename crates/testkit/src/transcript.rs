@@ -140,12 +140,7 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// Plays a case against a server. `Err` says where it went wrong.
-pub async fn play<R, W>(
-    case: &Case,
-    revision: Revision,
-    reader: R,
-    writer: W,
-) -> Result<(), String>
+pub async fn play<R, W>(case: &Case, revision: Revision, reader: R, writer: W) -> Result<(), String>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -219,10 +214,7 @@ where
     Ok(())
 }
 
-async fn send<W: AsyncWrite + Unpin>(
-    writer: &mut Option<W>,
-    message: &[u8],
-) -> Result<(), String> {
+async fn send<W: AsyncWrite + Unpin>(writer: &mut Option<W>, message: &[u8]) -> Result<(), String> {
     let writer = writer.as_mut().ok_or("our side is closed already")?;
     let mut line = message.to_vec();
     line.push(b'\n');
@@ -285,9 +277,9 @@ fn matches(expected: &Value, received: &Value) -> bool {
         (Value::String(any), _) if any == "*" => true,
         (Value::Object(expected), Value::Object(received)) => {
             expected.len() == received.len()
-                && expected
-                    .iter()
-                    .all(|(key, value)| received.get(key).is_some_and(|other| matches(value, other)))
+                && expected.iter().all(|(key, value)| {
+                    received.get(key).is_some_and(|other| matches(value, other))
+                })
         }
         (Value::Array(expected), Value::Array(received)) => {
             expected.len() == received.len()

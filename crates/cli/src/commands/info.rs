@@ -42,7 +42,14 @@ async fn describe(client: &Client) -> Result<String, Failure> {
         return Ok(text);
     };
     if capabilities.tools.is_some() {
-        let names = names(client.tools().collect().await?.into_iter().map(|tool| tool.name));
+        let names = names(
+            client
+                .tools()
+                .collect()
+                .await?
+                .into_iter()
+                .map(|tool| tool.name),
+        );
         let _ = writeln!(text, "tools: {names}");
     }
     if capabilities.prompts.is_some() {

@@ -60,7 +60,11 @@ fn kind_of(property: &Value) -> String {
     if let Some(values) = property["enum"].as_array() {
         let values: Vec<String> = values
             .iter()
-            .map(|value| value.as_str().map_or_else(|| value.to_string(), escape_line))
+            .map(|value| {
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), escape_line)
+            })
             .collect();
         return values.join("|");
     }

@@ -109,12 +109,18 @@ impl Side for ClientSide {
             Method::RootsList => Started::Done(Outcome::ListRoots(
                 ListRootsResult::new().roots(self.roots.get()),
             )),
-            Method::SamplingCreateMessage => {
-                self.ask(params, self.handlers.on_sample.clone(), Outcome::CreateMessage, context)
-            }
-            Method::ElicitationCreate => {
-                self.ask(params, self.handlers.on_elicit.clone(), Outcome::Elicit, context)
-            }
+            Method::SamplingCreateMessage => self.ask(
+                params,
+                self.handlers.on_sample.clone(),
+                Outcome::CreateMessage,
+                context,
+            ),
+            Method::ElicitationCreate => self.ask(
+                params,
+                self.handlers.on_elicit.clone(),
+                Outcome::Elicit,
+                context,
+            ),
             other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
         }
     }

@@ -41,7 +41,12 @@ macro_rules! page {
 
 page!(ListToolsResult, Tool, tools, Method::ToolsList);
 page!(ListPromptsResult, Prompt, prompts, Method::PromptsList);
-page!(ListResourcesResult, Resource, resources, Method::ResourcesList);
+page!(
+    ListResourcesResult,
+    Resource,
+    resources,
+    Method::ResourcesList
+);
 page!(
     ListResourceTemplatesResult,
     ResourceTemplate,

@@ -115,13 +115,10 @@ pub(crate) enum Handling {
 impl Handling {
     fn poll(&mut self, context: &mut Context<'_>, name: &str) -> Poll<Outcome> {
         match self {
-            Self::Tool(future) => future
-                .as_mut()
-                .poll(context)
-                .map(|result| match result {
-                    Ok(result) => Outcome::CallTool(result),
-                    Err(error) => error.into_tool_outcome(name),
-                }),
+            Self::Tool(future) => future.as_mut().poll(context).map(|result| match result {
+                Ok(result) => Outcome::CallTool(result),
+                Err(error) => error.into_tool_outcome(name),
+            }),
             Self::Other(future) => future.as_mut().poll(context),
         }
     }
@@ -166,11 +163,7 @@ pub(crate) fn panicked(name: &str, panic: &(dyn Any + Send)) -> Outcome {
 }
 
 /// Drives a handler to its end, or to the end of its grace once it is cancelled.
-pub(crate) async fn run(
-    mut work: Work,
-    call: Arc<CallShared>,
-    grace: Duration,
-) -> Option<Outcome> {
+pub(crate) async fn run(mut work: Work, call: Arc<CallShared>, grace: Duration) -> Option<Outcome> {
     let dropped = async {
         call.cancelled().await;
         tokio::time::sleep(grace).await;

@@ -16,8 +16,8 @@ use compere_proto::progress::ProgressParams;
 use compere_proto::{Error as ProtocolError, Method};
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Result};
 use crate::driver::call::CallShared;
+use crate::error::{Error, Result};
 
 /// What becomes of progress on a request of ours.
 pub(crate) type OnProgress = Box<dyn FnMut(ProgressParams) + Send>;

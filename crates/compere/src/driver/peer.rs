@@ -81,9 +81,7 @@ impl Peer {
             return PendingRequest::answered(answer);
         }
         let timeouts = Timeouts {
-            idle: options
-                .timeout
-                .unwrap_or(Some(self.limits.request_timeout)),
+            idle: options.timeout.unwrap_or(Some(self.limits.request_timeout)),
             max: self.limits.request_timeout_max,
         };
         self.outbox.push(Item::Request {

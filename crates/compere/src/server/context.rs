@@ -144,7 +144,11 @@ impl Context {
     /// the one that the client sets.
     ///
     /// Cancel safety: dropping the future withdraws the question.
-    pub async fn sample(&self, key: &str, params: CreateMessageParams) -> Result<CreateMessageResult> {
+    pub async fn sample(
+        &self,
+        key: &str,
+        params: CreateMessageParams,
+    ) -> Result<CreateMessageResult> {
         self.ask_projected(key, Method::SamplingCreateMessage, "sampling", params)
             .await
     }

@@ -145,9 +145,7 @@ fn capabilities(options: &ServerOptions, registry: &Registry) -> ServerCapabilit
     if options.declare_prompts || !registry.prompts.is_empty() {
         capabilities.prompts = Some(list());
     }
-    if options.declare_resources
-        || !registry.resources.is_empty()
-        || !registry.templates.is_empty()
+    if options.declare_resources || !registry.resources.is_empty() || !registry.templates.is_empty()
     {
         let mut resources = ResourcesCapability::new().list_changed(true);
         if registry.subscribable() {

@@ -221,13 +221,7 @@ impl ServerSide {
                 compere_proto::tools::CallToolResult::error(text),
             ));
         }
-        let call = Call::new(
-            &self.session,
-            arguments,
-            None,
-            request.token,
-            request.input,
-        );
+        let call = Call::new(&self.session, arguments, None, request.token, request.input);
         let handler = &registered.tool.handler;
         let begun = guarded(&name, || Handling::Tool(handler.call(&call)));
         start(begun, &call, context)
@@ -254,13 +248,7 @@ impl ServerSide {
         if let Err(error) = check_prompt_arguments(prompt, &arguments) {
             return Started::Done(error.into());
         }
-        let call = Call::new(
-            &self.session,
-            arguments,
-            None,
-            request.token,
-            request.input,
-        );
+        let call = Call::new(&self.session, arguments, None, request.token, request.input);
         let begun = guarded(&name, || {
             let future = (prompt.handler)(&call);
             let name: Box<str> = name.as_ref().into();
@@ -421,9 +409,9 @@ impl ServerSide {
             let future = completer(query);
             Handling::Other(Box::pin(async move {
                 match future.await {
-                    Ok(values) => Outcome::Complete(CompleteResult::new(Completion::from_all(
-                        values, limit,
-                    ))),
+                    Ok(values) => {
+                        Outcome::Complete(CompleteResult::new(Completion::from_all(values, limit)))
+                    }
                     Err(error) => error.into_error("completion").into(),
                 }
             }))
@@ -501,9 +489,8 @@ fn check_prompt_arguments(
     prompt: &ServerPrompt,
     arguments: &Arguments<'_>,
 ) -> Result<(), ErrorObject> {
-    let given: std::collections::BTreeMap<String, String> = arguments
-        .decode()
-        .map_err(|error| {
+    let given: std::collections::BTreeMap<String, String> =
+        arguments.decode().map_err(|error| {
             let why = without_position(&error);
             ErrorObject::invalid_params(format!("Invalid params: arguments: {why}"))
         })?;

@@ -170,12 +170,9 @@ pub struct Args<T>(pub T);
 
 impl<T: DeserializeOwned + JsonSchema + Send> FromCall for Args<T> {
     fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
-        call.arguments
-            .decode()
-            .map(Self)
-            .map_err(|error| {
-                ToolError::new(format!("Invalid arguments: {}", without_position(&error)))
-            })
+        call.arguments.decode().map(Self).map_err(|error| {
+            ToolError::new(format!("Invalid arguments: {}", without_position(&error)))
+        })
     }
 
     fn input_schema() -> Option<Schema> {

@@ -99,10 +99,7 @@ impl ServerPrompt {
 
     /// Shows the prompt only to some clients. For the others it does not exist.
     #[must_use]
-    pub fn visible_to(
-        mut self,
-        rule: impl Fn(&Session) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub fn visible_to(mut self, rule: impl Fn(&Session) -> bool + Send + Sync + 'static) -> Self {
         self.visible = Some(Arc::new(rule));
         self
     }

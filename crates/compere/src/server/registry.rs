@@ -117,11 +117,7 @@ impl<T: Listed> Catalog<T> {
 
     /// With all of these at once: the start of a server registers everything in one go. A key that
     /// is there twice is given back.
-    fn with(
-        &self,
-        sequence: &mut u64,
-        items: impl IntoIterator<Item = T>,
-    ) -> Result<Self, String> {
+    fn with(&self, sequence: &mut u64, items: impl IntoIterator<Item = T>) -> Result<Self, String> {
         let mut entries = self.entries.clone();
         for item in items {
             entries.push(Arc::new(Entry {

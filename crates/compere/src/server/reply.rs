@@ -206,7 +206,9 @@ macro_rules! plain_values {
     };
 }
 
-plain_values!(bool, i8, i16, i32, i64, u8, u16, u32, u64, usize, isize, f32, f64);
+plain_values!(
+    bool, i8, i16, i32, i64, u8, u16, u32, u64, usize, isize, f32, f64
+);
 
 /// What a prompt may return.
 #[diagnostic::on_unimplemented(
@@ -329,8 +331,7 @@ impl IntoResourceResult for Vec<u8> {
     ) -> Result<ReadResourceResult, ToolError> {
         use base64::Engine;
         let encoded = base64::engine::general_purpose::STANDARD.encode(self);
-        ResourceContents::blob(uri, encoded)
-            .into_resource_result(uri, mime_type)
+        ResourceContents::blob(uri, encoded).into_resource_result(uri, mime_type)
     }
 }
 
@@ -340,6 +341,7 @@ impl<T: IntoResourceResult, E: Into<ToolError>> IntoResourceResult for Result<T,
         uri: &str,
         mime_type: Option<&str>,
     ) -> Result<ReadResourceResult, ToolError> {
-        self.map_err(Into::into)?.into_resource_result(uri, mime_type)
+        self.map_err(Into::into)?
+            .into_resource_result(uri, mime_type)
     }
 }

@@ -11,7 +11,10 @@ pub fn input<T: JsonSchema>() -> Schema {
     let mut settings = SchemaSettings::draft2020_12();
     settings.meta_schema = None;
     settings.inline_subschemas = true;
-    let mut schema = settings.for_deserialize().into_generator().into_root_schema_for::<T>();
+    let mut schema = settings
+        .for_deserialize()
+        .into_generator()
+        .into_root_schema_for::<T>();
     schema.remove("title");
     if schema.get("type").is_none() {
         schema.insert("type".to_owned(), Value::from("object"));
@@ -24,7 +27,10 @@ pub fn output<T: JsonSchema>() -> Schema {
     let mut settings = SchemaSettings::draft2020_12();
     settings.meta_schema = None;
     settings.inline_subschemas = true;
-    let mut schema = settings.for_serialize().into_generator().into_root_schema_for::<T>();
+    let mut schema = settings
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>();
     schema.remove("title");
     schema
 }
@@ -53,45 +59,59 @@ pub(crate) fn is_implied(schema: &Value) -> bool {
 }
 
 fn is_implied_object(members: &Map<String, Value>) -> bool {
-    members.iter().all(|(keyword, value)| match keyword.as_str() {
-        "type" | "title" | "description" | "default" | "examples" | "required" | "$schema"
-        | "deprecated" | "readOnly" | "writeOnly" => true,
-        "properties" | "$defs" | "definitions" => value
-            .as_object()
-            .is_some_and(|schemas| schemas.values().all(is_implied)),
-        "items" | "additionalProperties" if value.is_boolean() => {
-            // `false` comes from `deny_unknown_fields`, which serde enforces.
-            true
-        }
-        "items" | "additionalProperties" => is_implied(value),
-        "prefixItems" | "anyOf" | "oneOf" => value
-            .as_array()
-            .is_some_and(|schemas| schemas.iter().all(is_implied)),
-        "$ref" => value.as_str().is_some_and(|target| target.starts_with("#/")),
-        "enum" | "const" => true,
-        "format" => value.as_str().is_some_and(is_number_format),
-        // An unsigned integer has this minimum by itself; any other bound is a constraint.
-        "minimum" => {
-            value.as_f64() == Some(0.0)
-                && members
-                    .get("format")
-                    .and_then(Value::as_str)
-                    .is_some_and(|format| format.starts_with("uint"))
-        }
-        // Small integers and fixed arrays carry the bounds of their type.
-        "maximum" => members
-            .get("format")
-            .and_then(Value::as_str)
-            .is_some_and(|format| maximum_of(format) == value.as_f64()),
-        _ => false,
-    })
+    members
+        .iter()
+        .all(|(keyword, value)| match keyword.as_str() {
+            "type" | "title" | "description" | "default" | "examples" | "required" | "$schema"
+            | "deprecated" | "readOnly" | "writeOnly" => true,
+            "properties" | "$defs" | "definitions" => value
+                .as_object()
+                .is_some_and(|schemas| schemas.values().all(is_implied)),
+            "items" | "additionalProperties" if value.is_boolean() => {
+                // `false` comes from `deny_unknown_fields`, which serde enforces.
+                true
+            }
+            "items" | "additionalProperties" => is_implied(value),
+            "prefixItems" | "anyOf" | "oneOf" => value
+                .as_array()
+                .is_some_and(|schemas| schemas.iter().all(is_implied)),
+            "$ref" => value
+                .as_str()
+                .is_some_and(|target| target.starts_with("#/")),
+            "enum" | "const" => true,
+            "format" => value.as_str().is_some_and(is_number_format),
+            // An unsigned integer has this minimum by itself; any other bound is a constraint.
+            "minimum" => {
+                value.as_f64() == Some(0.0)
+                    && members
+                        .get("format")
+                        .and_then(Value::as_str)
+                        .is_some_and(|format| format.starts_with("uint"))
+            }
+            // Small integers and fixed arrays carry the bounds of their type.
+            "maximum" => members
+                .get("format")
+                .and_then(Value::as_str)
+                .is_some_and(|format| maximum_of(format) == value.as_f64()),
+            _ => false,
+        })
 }
 
 fn is_number_format(format: &str) -> bool {
     matches!(
         format,
-        "int8" | "int16" | "int32" | "int64" | "int" | "uint8" | "uint16" | "uint32" | "uint64"
-            | "uint" | "float" | "double"
+        "int8"
+            | "int16"
+            | "int32"
+            | "int64"
+            | "int"
+            | "uint8"
+            | "uint16"
+            | "uint32"
+            | "uint64"
+            | "uint"
+            | "float"
+            | "double"
     )
 }
 
@@ -127,7 +147,9 @@ fn check_node(
         Value::Object(members) => {
             for (keyword, value) in members {
                 if matches!(keyword.as_str(), "$ref" | "$dynamicRef")
-                    && value.as_str().is_some_and(|target| !target.starts_with('#'))
+                    && value
+                        .as_str()
+                        .is_some_and(|target| !target.starts_with('#'))
                 {
                     return Err(format!("the reference {value} leads outside of the schema"));
                 }

@@ -180,7 +180,10 @@ impl ServerTool {
     /// At most so many calls per second, `burst` at once, by all peers together.
     #[must_use]
     pub fn rate(mut self, per_second: f64, burst: f64) -> Self {
-        self.rate = CallRate::Own(Arc::new(Mutex::new(Rate::new(per_second, burst))), per_second);
+        self.rate = CallRate::Own(
+            Arc::new(Mutex::new(Rate::new(per_second, burst))),
+            per_second,
+        );
         self
     }
 
@@ -193,10 +196,7 @@ impl ServerTool {
 
     /// Shows the tool only to some clients. For the others it does not exist.
     #[must_use]
-    pub fn visible_to(
-        mut self,
-        rule: impl Fn(&Session) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub fn visible_to(mut self, rule: impl Fn(&Session) -> bool + Send + Sync + 'static) -> Self {
         self.visible = Some(Arc::new(rule));
         self
     }

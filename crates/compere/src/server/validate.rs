@@ -199,7 +199,10 @@ pub(crate) mod scanned {
         }
 
         fn is_integer(&self) -> bool {
-            let plain = self.0.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+            let plain = self
+                .0
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'-');
             plain || self.as_f64().is_some_and(|number| number.fract() == 0.0)
         }
     }

@@ -30,8 +30,18 @@ use crate::transport::ByteStream;
 /// The variables that a server gets from our environment: what a program needs to find its home
 /// and its tools, and nothing that names a secret.
 pub const INHERITED_VARIABLES: [&str; 12] = [
-    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ",
-    "USER", "XDG_RUNTIME_DIR",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "TERM",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "XDG_RUNTIME_DIR",
 ];
 
 /// How long a server may take to exit after its stdin was closed, and again after SIGTERM.

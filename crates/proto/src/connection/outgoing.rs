@@ -127,7 +127,9 @@ impl Outgoing {
             }
             self.deadlines.pop();
         }
-        self.deadlines.peek().map(|Reverse((deadline, _))| *deadline)
+        self.deadlines
+            .peek()
+            .map(|Reverse((deadline, _))| *deadline)
     }
 
     /// The next request whose time is over, with how long it was waited for.

@@ -29,9 +29,9 @@ use crate::pagination::Empty;
 use crate::progress::ProgressParams;
 use crate::revision::Revision;
 use crate::time::Moment;
+use crate::wire::decode::decode;
 use crate::wire::encode;
 use crate::wire::project::Project;
-use crate::wire::decode::decode;
 use crate::wire::scan::{Fault, Malformed, Message, Params, RawStr, Scanner};
 use crate::wire::tape::Kind as TapeKind;
 
@@ -251,10 +251,7 @@ impl Session {
             bytes_in_flight: 0,
             level: LoggingLevel::Info,
             calls: Rate::new(limits.calls_per_second, limits.calls_burst),
-            notifications: Rate::new(
-                limits.notifications_per_second,
-                limits.notifications_burst,
-            ),
+            notifications: Rate::new(limits.notifications_per_second, limits.notifications_burst),
             logs: Rate::new(limits.log_messages_per_second, limits.log_messages_burst),
             logs_dropped: 0,
             subscriptions: HashSet::new(),
@@ -601,12 +598,10 @@ impl Session {
                 id: Some(id.to_owned()),
                 response: true,
             }),
-            (None, Ok(error)) => {
-                Received::Ignored(Ignored::MalformedResponse(format!("error without id: {error}")))
-            }
-            (None, Err(error)) => {
-                Received::Ignored(Ignored::MalformedResponse(error.to_string()))
-            }
+            (None, Ok(error)) => Received::Ignored(Ignored::MalformedResponse(format!(
+                "error without id: {error}"
+            ))),
+            (None, Err(error)) => Received::Ignored(Ignored::MalformedResponse(error.to_string())),
         }
     }
 

@@ -78,9 +78,8 @@ fn missing(key: &str) -> ErrorObject {
 fn unsupported(requested: &str, supported: &[Revision]) -> ErrorObject {
     let supported: Vec<&str> = supported.iter().map(|one| one.as_str()).collect();
     let requested: String = requested.chars().take(64).collect();
-    ErrorObject::new(code::UNSUPPORTED_VERSION, "Unsupported protocol version").with_data(
-        &serde_json::json!({ "supported": supported, "requested": requested }),
-    )
+    ErrorObject::new(code::UNSUPPORTED_VERSION, "Unsupported protocol version")
+        .with_data(&serde_json::json!({ "supported": supported, "requested": requested }))
 }
 
 /// A request needs a capability that the client did not declare.

@@ -4,9 +4,7 @@
 
 use std::borrow::Cow;
 
-use serde::de::value::{
-    BorrowedStrDeserializer, MapAccessDeserializer, StringDeserializer,
-};
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, StringDeserializer};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::Error;

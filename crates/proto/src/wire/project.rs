@@ -16,9 +16,7 @@ use crate::elicitation::ElicitParams;
 use crate::lifecycle::{Implementation, InitializeParams, InitializeResult};
 use crate::object::RawJson;
 use crate::progress::ProgressParams;
-use crate::prompts::{
-    GetPromptResult, ListPromptsResult, Prompt, PromptArgument, PromptMessage,
-};
+use crate::prompts::{GetPromptResult, ListPromptsResult, Prompt, PromptArgument, PromptMessage};
 use crate::resources::{
     ListResourceTemplatesResult, ListResourcesResult, ReadResourceResult, Resource,
     ResourceContents, ResourceTemplate,
@@ -294,7 +292,8 @@ impl Project for CallToolResult {
             V2025_11_25 => {
                 if let Some(value) = structured_content
                     && !value.is_object()
-                    && let Ok(wrapped) = RawJson::from_text(format!("{{\"result\":{}}}", value.get()))
+                    && let Ok(wrapped) =
+                        RawJson::from_text(format!("{{\"result\":{}}}", value.get()))
                 {
                     *value = wrapped;
                 }

@@ -236,9 +236,7 @@ impl fmt::Display for Fault {
                 f.write_str("Invalid request: neither method nor result nor error")
             }
             Self::ErrorNotAnObject => f.write_str("Invalid response: error is an object"),
-            Self::MethodAndResult => {
-                f.write_str("Invalid request: both a request and a response")
-            }
+            Self::MethodAndResult => f.write_str("Invalid request: both a request and a response"),
         }
     }
 }
@@ -305,7 +303,11 @@ impl Scanner {
             return Err(unreadable(Fault::ByteOrderMark));
         }
         if bytes.len() > limits.message_bytes || bytes.len() > u32::MAX as usize {
-            return Err(skimmed(bytes, Fault::TooLarge(limits.message_bytes), limits));
+            return Err(skimmed(
+                bytes,
+                Fault::TooLarge(limits.message_bytes),
+                limits,
+            ));
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Err(unreadable(Fault::NotUtf8));
@@ -379,12 +381,7 @@ struct Parts<'a> {
 }
 
 impl<'a, 's> Cursor<'a, 's> {
-    fn new(
-        text: &'a str,
-        keys: &'s mut Vec<Text>,
-        items: Vec<Item>,
-        limits: &'s Limits,
-    ) -> Self {
+    fn new(text: &'a str, keys: &'s mut Vec<Text>, items: Vec<Item>, limits: &'s Limits) -> Self {
         keys.clear();
         Self {
             text,

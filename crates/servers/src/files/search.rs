@@ -80,9 +80,9 @@ pub(super) fn search(
         seen: 0,
         start: start.to_path_buf(),
     };
-    let dir = root
-        .open_dir(start)
-        .map_err(|error| ToolError::new(format!("The start cannot be searched: {}.", error.kind())))?;
+    let dir = root.open_dir(start).map_err(|error| {
+        ToolError::new(format!("The start cannot be searched: {}.", error.kind()))
+    })?;
     search.walk(&dir, Path::new(""), 0);
     Ok(search.hits)
 }
@@ -93,7 +93,9 @@ fn globs<'g>(patterns: impl IntoIterator<Item = &'g str>) -> Result<GlobSet, Too
         let glob = GlobBuilder::new(pattern)
             .literal_separator(true)
             .build()
-            .map_err(|error| ToolError::new(format!("{pattern:?} is no pattern: {}.", error.kind())))?;
+            .map_err(|error| {
+                ToolError::new(format!("{pattern:?} is no pattern: {}.", error.kind()))
+            })?;
         set.add(glob);
     }
     set.build()
