@@ -356,6 +356,28 @@ async fn a_server_that_never_reads_is_closed_and_costs_no_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn callbacks_that_panic_cost_themselves_and_nothing_else() {
+    let server = fixture::server(&[compere::Revision::V2024_11_05])
+        .on_initialized(|_| panic!("on purpose"))
+        .tool(tool_fn("judged", || async { "" }).visible_to(|_| panic!("on purpose")));
+    let client = Client::builder("test", "1")
+        .on_log(|_| panic!("on purpose"))
+        .connect(server)
+        .await
+        .unwrap();
+    client.call("log", ()).await.unwrap();
+    client
+        .call("progress", ())
+        .on_progress(|_| panic!("on purpose"))
+        .await
+        .unwrap();
+    let error = client.call("judged", ()).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().code, -32603);
+    client.ping().await.unwrap();
+    client.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn closing_waits_until_everything_is_written() {
     let (client, mut script) = scripted(Limits::default(), json!({"tools": {}})).await;
     let call = tokio::spawn(client.call("slow", ()).into_future());

@@ -59,15 +59,14 @@ fn test() -> Outcome {
         println!("cargo fmt is not installed: the format was not checked");
     }
     if succeeds(Command::new("cargo").args(["clippy", "--version"])) {
-        run(cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ]))?;
+        // Other compilers have other lints: they decide in CI, where the compiler is known.
+        let strict: &[&str] = match std::env::var_os("CI") {
+            Some(_) => &["--", "-D", "warnings"],
+            None => &[],
+        };
+        run(cargo()
+            .args(["clippy", "--workspace", "--all-targets", "--quiet"])
+            .args(strict))?;
     } else {
         println!("cargo clippy is not installed: the lints were not run");
     }

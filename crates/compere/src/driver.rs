@@ -13,6 +13,7 @@ pub(crate) mod peer;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -21,6 +22,7 @@ use std::time::Duration;
 use compere_proto::connection::session::Session;
 use compere_proto::connection::{Ignored, Inbound, Output, Received};
 use compere_proto::error::PeerMisbehaved;
+use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::progress::ProgressParams;
 use compere_proto::wire::encode;
 use compere_proto::wire::line::{Frame, Lines};
@@ -115,8 +117,10 @@ pub(crate) struct Driver<S, H> {
 struct Closing {
     deadline: Moment,
     error: Option<Error>,
-    /// Nothing more to say, not even what waits in the buffer.
+    /// What is pending is not waited for.
     at_once: bool,
+    /// Closed by our own side: that answers are missing is no surprise then.
+    on_our_wish: bool,
 }
 
 impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
@@ -208,7 +212,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             }
             match self.read(now, context) {
                 Poll::Ready(true) => {}
-                Poll::Ready(false) => self.close(now, None),
+                Poll::Ready(false) => self.close(now, None, false),
                 Poll::Pending => break,
             }
         }
@@ -298,7 +302,10 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
     fn handle(&mut self, now: Moment, received: Received<'_>, context: &mut Context<'_>) {
         match received {
             Received::Request(inbound) => {
-                let started = self.side.request(&mut self.session, now, &inbound, context);
+                let started = guarded("a rule or handler", || {
+                    self.side.request(&mut self.session, now, &inbound, context)
+                })
+                .unwrap_or_else(|| Started::Done(ErrorObject::internal().into()));
                 self.begin(now, &inbound, started, self.session.revision());
                 self.session.recycle(inbound.params);
             }
@@ -307,7 +314,9 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
                 None => tracing::error!("a stateless request came to a side that has none"),
             },
             Received::Notification { method, params } => {
-                self.side.notification(&mut self.session, method, &params);
+                guarded("a notification handler", || {
+                    self.side.notification(&mut self.session, method, &params);
+                });
                 self.session.recycle(params);
             }
             Received::Cancelled { id, reason } => self.cancelled(&id, reason.as_deref()),
@@ -324,12 +333,12 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
                     .get_mut(&id)
                     .and_then(|waiter| waiter.on_progress.as_mut())
                 {
-                    on_progress(params);
+                    guarded("a progress handler", || on_progress(params));
                 }
             }
             Received::Initialized => {
                 self.agree();
-                self.side.initialized(&self.session);
+                guarded("a hook", || self.side.initialized(&self.session));
             }
             Received::Handled => {
                 self.agree();
@@ -441,7 +450,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             Item::Notification { method, message } => match self.session.notify(method) {
                 Ok(()) if !self.is_backed_up() => self.say(&message),
                 Ok(()) => {
-                    tracing::warn!(%method, "the peer does not read: a notification is dropped")
+                    tracing::warn!(%method, "the peer does not read: a notification is dropped");
                 }
                 Err(error) => tracing::debug!(%method, %error, "a notification is not sent"),
             },
@@ -458,7 +467,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             }
             Item::Progress { call, step } => self.progress(now, &call, step),
             Item::ResourceUpdated { uri } => self.resource_updated(&uri),
-            Item::Close => self.close(now, None),
+            Item::Close => self.close(now, None, true),
         }
     }
 
@@ -554,7 +563,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             match output {
                 Output::Send(message) => self.say(&message),
                 Output::Failed { id, error } => self.answered(id, Err(error.into())),
-                Output::Close(error) => self.close(now, Some(error.into())),
+                Output::Close(error) => self.close(now, Some(error.into()), false),
             }
         }
     }
@@ -596,7 +605,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
                 Poll::Ready(true)
             }
             Err(error) => {
-                self.close(now, Some(error.into()));
+                self.close(now, Some(error.into()), false);
                 Poll::Ready(true)
             }
         }
@@ -637,7 +646,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
         }
     }
 
-    fn close(&mut self, now: Moment, error: Option<Error>) {
+    fn close(&mut self, now: Moment, error: Option<Error>, on_our_wish: bool) {
         if self.closing.is_some() {
             return;
         }
@@ -645,6 +654,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             deadline: now + self.limits.grace,
             at_once: error.is_some(),
             error,
+            on_our_wish,
         });
         if self.session.role() == Role::Client {
             // Nobody is there any more to answer us, and our answers are of no use.
@@ -663,6 +673,9 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
         }
         if let Some(error) = closing.error {
             return Some(Err(error));
+        }
+        if closing.on_our_wish {
+            return Some(Ok(()));
         }
         match self.stream.ended() {
             Some(lost) if self.session.role() == Role::Client && self.expected_more() => {
@@ -743,6 +756,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
                 self.close(
                     now,
                     Some(ProtocolError::from(PeerMisbehaved::NeverReads).into()),
+                    false,
                 );
                 // What it does not read is not waited for.
                 self.out.clear();
@@ -751,12 +765,24 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
                 self.close(
                     now,
                     Some(ProtocolError::from(PeerMisbehaved::TooMuchInFlight).into()),
+                    false,
                 );
             }
         }
         self.take_outputs(now);
         if self.unwritten() > 0 || self.closing.is_some() {
             context.waker().wake_by_ref();
+        }
+    }
+}
+
+/// Callbacks of users run inside the connection: a panic in one costs that call, not the rest.
+fn guarded<T>(what: &str, callback: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(callback)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            call::panicked(what, panic.as_ref());
+            None
         }
     }
 }
