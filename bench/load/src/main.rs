@@ -13,24 +13,24 @@ const INITIALIZED: &[u8] = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/ini
 fn request(kind: &str, id: usize) -> Vec<u8> {
     match kind {
         // 131 bytes with an id of six digits and the line break.
-        "echo" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"echo\",\"arguments\":{{\"message\":\"hello, world! hello\"}}}}}}\n"),
-        "yield" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"yields\",\"arguments\":{{\"message\":\"hello, world! hello\"}}}}}}\n"),
+        "echo" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"echo\",\"arguments\":{{\"message\":\"hello, world! hello, world!\"}}}}}}\n"),
+        "yield" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"yields\",\"arguments\":{{\"message\":\"hello, world! hello, world!\"}}}}}}\n"),
         "large" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"echo\",\"arguments\":{{\"message\":\"{}\"}}}}}}\n", "x".repeat(1 << 20)),
         "list" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/list\"}}\n"),
         "nested" => nested(id, 4, 60),
-        "dense" => nested(id, 9, 0),
+        "dense" => nested(id, 8, 0),
         other => panic!("no load of the kind {other}"),
     }
     .into_bytes()
 }
 
-/// 795 bytes: a person with addresses; `dense` has more members and shorter texts.
+/// 795 bytes: a person with four addresses; `dense` has eight, and shorter texts.
 fn nested(id: usize, homes: usize, padding: usize) -> String {
     let homes: Vec<String> = (0..homes)
         .map(|n| format!("{{\"street\":\"{n} St James's Square{}\",\"city\":\"London\",\"zip\":\"1234{n}\"}}", " and onwards".repeat(padding / 12)))
         .collect();
     format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"check-person\",\"arguments\":{{\"name\":\"Ada Lovelace\",\"age\":36,\"active\":true,\"tags\":[\"mathematics\",\"poetry\",\"engines\",\"analysis\",\"history\",\"london\"],\"addresses\":[{}]}}}}}}\n",
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"check-person\",\"arguments\":{{\"name\":\"Augusta Ada King, Countess of Lovelace\",\"age\":36,\"active\":true,\"tags\":[\"mathematics\",\"poetry\",\"engines\",\"analysis\",\"history\",\"london, england\",\"correspondence with Charles Babbage\"],\"addresses\":[{}]}}}}}}\n",
         homes.join(",")
     )
 }

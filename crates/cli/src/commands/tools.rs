@@ -37,7 +37,14 @@ fn describe(tool: &Tool) -> String {
         .collect();
     let mut text = escape_line(&tool.name);
     let mut details = String::new();
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+    let mut properties: Vec<(&String, &Value)> = schema["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .collect();
+    // What must be given comes first.
+    properties.sort_by_key(|(name, _)| !required.contains(&name.as_str()));
+    for (name, property) in properties {
         let name = escape_line(name);
         let optional = !required.contains(&name.as_str());
         let kind = kind_of(property);
