@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use cap_std::fs::{Dir, Metadata};
 use compere::model::ErrorObject;
 use compere::prelude::*;
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::files::search::{Hits, search};
 
@@ -391,13 +391,11 @@ async fn read_file(
 ) -> Result<ReadResourceResult, ToolError> {
     compere::server::blocking(move || {
         let not_found = || ToolError::resource_not_found(&uri.0);
-        let decoded = percent_decode_str(&path)
-            .decode_utf8()
-            .map_err(|_| not_found())?;
-        if !decoded.starts_with('/') {
+        // The variable of a template comes decoded.
+        if !path.starts_with('/') {
             return Err(not_found());
         }
-        let place = roots.place(&decoded).map_err(|_| not_found())?;
+        let place = roots.place(&path).map_err(|_| not_found())?;
         let metadata = place.metadata().map_err(|_| not_found())?;
         if metadata.is_dir() {
             return Err(ToolError::protocol(ErrorObject::invalid_params(
