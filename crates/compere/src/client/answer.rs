@@ -159,6 +159,9 @@ impl Side for ClientSide {
     }
 
     fn ended(&mut self, error: Option<&Error>) {
+        if let Some(error) = error {
+            tracing::info!(%error, "the connection to a server is over");
+        }
         if let Some(ready) = self.ready.take() {
             let error = error
                 .cloned()
