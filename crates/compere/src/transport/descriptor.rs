@@ -24,7 +24,7 @@ const THREAD_READ_BYTES: usize = 64 * 1024;
 /// A descriptor that was made non-blocking, and how it was before. The flags belong to the open
 /// file that other processes may share, so they are put back.
 #[derive(Debug)]
-struct NonBlocking {
+pub(crate) struct NonBlocking {
     descriptor: OwnedFd,
     before: OFlags,
 }
@@ -74,7 +74,7 @@ fn widen(descriptor: impl AsFd, widened: &mut bool, transferred: usize) {
 #[derive(Debug)]
 pub(crate) enum Reader {
     Watched {
-        descriptor: AsyncFd<NonBlockingReader>,
+        descriptor: AsyncFd<NonBlocking>,
         widened: bool,
     },
     Thread {
@@ -84,20 +84,10 @@ pub(crate) enum Reader {
     },
 }
 
-/// Newtypes keep the two halves apart in error messages of the compiler.
-#[derive(Debug)]
-pub(crate) struct NonBlockingReader(NonBlocking);
-
-impl std::os::fd::AsRawFd for NonBlockingReader {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
 impl Reader {
     pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
         if is_watchable(&descriptor)? {
-            let descriptor = NonBlockingReader(NonBlocking::new(descriptor)?);
+            let descriptor = NonBlocking::new(descriptor)?;
             return Ok(Self::Watched {
                 descriptor: watch(descriptor, Interest::READABLE)?,
                 widened: false,
@@ -125,7 +115,7 @@ impl Reader {
                 widened,
             } => loop {
                 let mut guard = ready!(descriptor.poll_read_ready(context))?;
-                let inner = &guard.get_inner().0.descriptor;
+                let inner = &guard.get_inner().descriptor;
                 match rustix::io::read(inner, &mut *buffer) {
                     Ok(count) => {
                         widen(inner, widened, count);
@@ -187,25 +177,16 @@ fn read_on_thread(descriptor: &OwnedFd, sender: &mpsc::Sender<io::Result<Vec<u8>
 #[derive(Debug)]
 pub(crate) enum Writer {
     Watched {
-        descriptor: AsyncFd<NonBlockingWriter>,
+        descriptor: AsyncFd<NonBlocking>,
         widened: bool,
     },
     Direct(OwnedFd),
 }
 
-#[derive(Debug)]
-pub(crate) struct NonBlockingWriter(NonBlocking);
-
-impl std::os::fd::AsRawFd for NonBlockingWriter {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
 impl Writer {
     pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
         if is_watchable(&descriptor)? {
-            let descriptor = NonBlockingWriter(NonBlocking::new(descriptor)?);
+            let descriptor = NonBlocking::new(descriptor)?;
             return Ok(Self::Watched {
                 descriptor: watch(descriptor, Interest::WRITABLE)?,
                 widened: false,
@@ -225,7 +206,7 @@ impl Writer {
                 widened,
             } => loop {
                 let mut guard = ready!(descriptor.poll_write_ready(context))?;
-                let inner = &guard.get_inner().0.descriptor;
+                let inner = &guard.get_inner().descriptor;
                 widen(inner, widened, bytes.len());
                 match rustix::io::write(inner, bytes) {
                     Ok(count) => return Poll::Ready(Ok(count)),
