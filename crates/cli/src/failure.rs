@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use compere::proto::Error as ProtocolError;
 use compere::{Error, ErrorKind};
 
-use crate::terminal::escape;
+use compere::text::escape;
 
 /// The reason why a command did not do what was asked.
 #[derive(Debug)]

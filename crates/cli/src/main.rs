@@ -8,8 +8,8 @@ mod arguments;
 mod commands;
 mod failure;
 mod output;
+mod progress;
 mod target;
-mod terminal;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use compere::model::{Content, ResourceContents, ResourceData};
 use compere::serde::Serialize;
 
 use crate::failure::Failure;
-use crate::terminal::escape;
+use compere::text::escape;
 
 /// Prints JSON: indented on a terminal, one line elsewhere.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {

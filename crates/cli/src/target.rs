@@ -13,11 +13,16 @@ use compere::{Client, Command, Limits, Server};
 
 use crate::args::{BuiltIn, Connection};
 use crate::failure::Failure;
-use crate::terminal::escape_line;
+use crate::progress::ProgressLine;
+use compere::text::escape_line;
 
 /// Connects to the server that was named.
-pub(crate) async fn connect(connection: &Connection) -> Result<Client, Failure> {
-    let builder = builder(connection)?;
+/// Log messages go above `line`.
+pub(crate) async fn connect(
+    connection: &Connection,
+    line: &ProgressLine,
+) -> Result<Client, Failure> {
+    let builder = builder(connection, line.clone())?;
     let log = connection.wire_log.as_deref().map(wire_log).transpose()?;
     match (&connection.on, connection.server.split_first()) {
         (Some(name), _) => {
@@ -49,7 +54,7 @@ async fn open(
     })
 }
 
-fn builder(connection: &Connection) -> Result<ClientBuilder, Failure> {
+fn builder(connection: &Connection, line: ProgressLine) -> Result<ClientBuilder, Failure> {
     let timeout = Duration::try_from_secs_f64(connection.timeout)
         .map_err(|_| Failure::usage("--timeout is a number of seconds"))?;
     let mut limits = Limits::default();
@@ -57,7 +62,7 @@ fn builder(connection: &Connection) -> Result<ClientBuilder, Failure> {
     limits.initialize_timeout = limits.initialize_timeout.max(timeout);
     let mut builder = Client::builder("compere", env!("CARGO_PKG_VERSION"))
         .limits(limits)
-        .on_log(|message| show_log(&message));
+        .on_log(move |message| show_log(&line, &message));
     if !connection.roots.is_empty() {
         let roots = connection
             .roots
@@ -69,15 +74,14 @@ fn builder(connection: &Connection) -> Result<ClientBuilder, Failure> {
     Ok(builder)
 }
 
-fn show_log(message: &LogMessage) {
+fn show_log(line: &ProgressLine, message: &LogMessage) {
     let logger = message.logger.as_deref().unwrap_or("server");
-    let _ = writeln!(
-        std::io::stderr().lock(),
+    line.say(&format!(
         "[{}] {}: {}",
         message.level.as_str(),
         escape_line(logger),
         escape_line(message.data.get()),
-    );
+    ));
 }
 
 fn root_of(directory: &Path) -> Result<Root, Failure> {

@@ -24,6 +24,7 @@ mod error;
 
 pub mod client;
 pub mod server;
+pub mod text;
 pub mod transport;
 
 /// The types of the protocol, newest shape, one module per page of the specification.

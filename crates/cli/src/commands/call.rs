@@ -2,32 +2,31 @@
 //! Ctrl-C withdraws the call.
 
 use std::future::IntoFuture;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use compere::Client;
-use compere::model::{CallToolResult, ProgressParams, Tool};
+use compere::model::{CallToolResult, Tool};
 use compere::serde_json::{Map, Value};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::Call;
 use crate::failure::Failure;
-use crate::terminal::{escape, escape_line};
+use crate::progress::ProgressLine;
 use crate::{arguments, output, target};
+use compere::text::escape;
 
 /// What tells a program that the tool failed.
 const TOOL_FAILED: u8 = 4;
-/// Steps of the bar; progress is any number.
-const BAR_STEPS: u32 = 1000;
 
 pub(crate) async fn run(call: Call) -> Result<ExitCode, Failure> {
-    let client = target::connect(&call.connection).await?;
+    let line = ProgressLine::on_stderr();
+    let client = target::connect(&call.connection, &line).await?;
     let tools = client.tools().collect().await?;
     let Some(tool) = tools.iter().find(|tool| tool.name == call.tool) else {
         return Err(unknown(&call.tool, &tools));
     };
     let arguments = arguments::read(tool, &call.arguments, call.args.as_deref())?;
-    let result = call_or_interrupt(&client, &call.tool, arguments).await;
+    let result = call_or_interrupt(&client, &call.tool, arguments, &line).await;
     let closed = client.close().await;
     let result = result?;
     closed?;
@@ -55,51 +54,20 @@ async fn call_or_interrupt(
     client: &Client,
     tool: &str,
     arguments: Map<String, Value>,
+    line: &ProgressLine,
 ) -> Result<CallToolResult, Failure> {
-    let bar = std::io::stderr().is_terminal().then(progress_bar);
-    let shown = bar.clone();
+    let shown = line.clone();
     let calling = client
         .call(tool, arguments)
-        .on_progress(move |progress| {
-            if let Some(bar) = &shown {
-                show_progress(bar, &progress);
-            }
-        })
+        .on_progress(move |progress| shown.show(&progress))
         .into_future();
     let outcome = tokio::select! {
         outcome = calling => outcome.map_err(Failure::from),
         // Dropping the call sends the cancellation; closing the client waits until it is out.
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     };
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    line.clear();
     Ok(outcome?.into_inner())
-}
-
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    bar.enable_steady_tick(std::time::Duration::from_millis(120));
-    bar
-}
-
-fn show_progress(bar: &ProgressBar, progress: &ProgressParams) {
-    if let Some(total) = progress.total.filter(|total| *total > 0.0) {
-        if bar.length().is_none() {
-            let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_length(u64::from(BAR_STEPS));
-        }
-        let steps = f64::from(BAR_STEPS);
-        let done = (progress.progress / total * steps).clamp(0.0, steps);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        bar.set_position(done as u64);
-    }
-    let message = match &progress.message {
-        Some(message) => escape_line(message),
-        None => progress.progress.to_string(),
-    };
-    bar.set_message(message);
 }
 
 fn show(result: &CallToolResult, as_json: bool) -> Result<(), Failure> {

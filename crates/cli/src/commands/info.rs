@@ -8,11 +8,12 @@ use compere::serde_json::json;
 
 use crate::args::Info;
 use crate::failure::Failure;
-use crate::terminal::escape_line;
+use crate::progress::ProgressLine;
 use crate::{output, target};
+use compere::text::escape_line;
 
 pub(crate) async fn run(info: Info) -> Result<ExitCode, Failure> {
-    let client = target::connect(&info.connection).await?;
+    let client = target::connect(&info.connection, &ProgressLine::on_stderr()).await?;
     if info.connection.json {
         output::json(&json!({
             "protocolVersion": client.revision().as_str(),

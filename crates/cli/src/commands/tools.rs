@@ -8,11 +8,12 @@ use compere::serde_json::Value;
 
 use crate::args::Tools;
 use crate::failure::Failure;
-use crate::terminal::escape_line;
+use crate::progress::ProgressLine;
 use crate::{output, target};
+use compere::text::escape_line;
 
 pub(crate) async fn run(tools: Tools) -> Result<ExitCode, Failure> {
-    let client = target::connect(&tools.connection).await?;
+    let client = target::connect(&tools.connection, &ProgressLine::on_stderr()).await?;
     let list = client.tools().collect().await?;
     if tools.connection.json {
         output::json(&ListToolsResult::new().tools(list))?;

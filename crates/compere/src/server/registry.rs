@@ -336,7 +336,7 @@ impl Registry {
         let mut next = self.next();
         let tools = tools
             .into_iter()
-            .map(|tool| {
+            .map(|mut tool| {
                 let validation = tool.prepare(limits)?;
                 Ok(RegisteredTool { tool, validation })
             })

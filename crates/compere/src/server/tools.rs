@@ -95,6 +95,8 @@ pub struct ServerTool {
     pub(crate) rate: CallRate,
     pub(crate) states: Vec<(TypeId, &'static str)>,
     validate: Validate,
+    /// The input schema as a value, until the tool is registered.
+    schema: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,6 +131,7 @@ where
         rate: CallRate::default(),
         states: H::required_states(),
         validate: Validate::Auto,
+        schema: Some(input.into()),
     }
 }
 
@@ -158,7 +161,9 @@ impl ServerTool {
     /// by it.
     #[must_use]
     pub fn input_schema(mut self, schema: impl Into<Schema>) -> Self {
-        self.definition.input_schema = schema::raw(&schema.into());
+        let schema = schema.into();
+        self.definition.input_schema = schema::raw(&schema);
+        self.schema = Some(schema.into());
         self.validate = Validate::Always;
         self
     }
@@ -225,16 +230,12 @@ impl ServerTool {
     }
 
     /// Checks the definition against the bounds and chooses how arguments are validated.
-    pub(crate) fn prepare(&self, limits: &Limits) -> Result<Validation, String> {
+    pub(crate) fn prepare(&mut self, limits: &Limits) -> Result<Validation, String> {
+        let schema = self.schema.take().unwrap_or_default();
         let name = &self.definition.name;
         if name.is_empty() || name.len() > limits.token_bytes {
             return Err(format!("the tool name {name:?} is empty or too long"));
         }
-        let schema: serde_json::Value = self
-            .definition
-            .input_schema
-            .decode()
-            .map_err(|error| format!("the schema of the tool {name:?} is no JSON: {error}"))?;
         if schema.get("type").and_then(serde_json::Value::as_str) != Some("object") {
             return Err(format!(
                 "the schema of the tool {name:?} needs \"type\": \"object\" at its root"

@@ -1,12 +1,13 @@
-//! Text of others on our terminal: nothing in it may move the cursor, change colours, ring, hide
-//! or turn round what stands around it.
+//! Text of others made safe to show: nothing in it may move a cursor, change colours, ring, hide or
+//! turn round what stands around it. For whoever shows a person what a peer said; what goes to a
+//! program or to a model stays as it is.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Makes control characters, escape sequences and invisible or direction-changing characters
-/// visible. Line breaks and tabs stay.
-pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+/// visible, as `\u{…}`. Line breaks and tabs stay. Text without any is returned as it is.
+pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_dangerous) {
         return Cow::Borrowed(text);
     }
@@ -21,8 +22,8 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The same for something that must stay on one line.
-pub(crate) fn escape_line(text: &str) -> String {
+/// The same for something that must stay on one line: line breaks and tabs become spaces.
+pub fn escape_line(text: &str) -> String {
     escape(text).replace(['\n', '\t'], " ")
 }
 
@@ -36,7 +37,9 @@ fn is_dangerous(character: char) -> bool {
         | '\u{2060}'..='\u{2069}'
         | '\u{feff}'
         | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}' => true,
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{e0000}'..='\u{e007f}'
+        | '\u{e0100}'..='\u{e01ef}' => true,
         '\u{2028}' | '\u{2029}' | '\u{061c}' | '\u{00ad}' => true,
         _ => false,
     }
