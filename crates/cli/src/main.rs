@@ -34,6 +34,8 @@ fn main() -> ExitCode {
     // One connection needs one thread; handlers that block have a pool of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // A handful of descriptors is watched; the default has room for a thousand events.
+        .max_io_events_per_tick(16)
         .build();
     let outcome = match runtime {
         Ok(runtime) => {

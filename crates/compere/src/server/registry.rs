@@ -40,12 +40,14 @@ pub(crate) trait Listed: Send + Sync {
 pub(crate) struct Entry<T: Listed> {
     sequence: u64,
     pub(crate) item: T,
-    encoded: [OnceLock<Box<[u8]>>; REVISIONS],
+    /// Made when the first list is asked for: many servers are never asked.
+    encoded: OnceLock<Box<[OnceLock<Box<[u8]>>; REVISIONS]>>,
 }
 
 impl<T: Listed> Entry<T> {
     fn encoded(&self, revision: Revision) -> &[u8] {
-        self.encoded[revision.index()].get_or_init(|| {
+        let encoded = self.encoded.get_or_init(Box::default);
+        encoded[revision.index()].get_or_init(|| {
             let mut definition = self.item.definition().clone();
             definition.project(revision);
             serde_json::to_vec(&definition)
@@ -123,7 +125,7 @@ impl<T: Listed> Catalog<T> {
             entries.push(Arc::new(Entry {
                 sequence: *sequence,
                 item,
-                encoded: std::array::from_fn(|_| OnceLock::new()),
+                encoded: OnceLock::new(),
             }));
             *sequence += 1;
         }
