@@ -36,12 +36,14 @@ pub(crate) trait Listed: Send + Sync {
     fn visible(&self) -> Option<&Visible>;
 }
 
+type EncodedPerRevision = [OnceLock<Box<[u8]>>; REVISIONS];
+
 /// An entry with its place in the order of registration, which is what cursors hold on to.
 pub(crate) struct Entry<T: Listed> {
     sequence: u64,
     pub(crate) item: T,
     /// Made when the first list is asked for: many servers are never asked.
-    encoded: OnceLock<Box<[OnceLock<Box<[u8]>>; REVISIONS]>>,
+    encoded: OnceLock<Box<EncodedPerRevision>>,
 }
 
 impl<T: Listed> Entry<T> {
