@@ -10,6 +10,9 @@ use std::time::Instant;
 const INITIALIZE: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2024-11-05\",\"capabilities\":{},\"clientInfo\":{\"name\":\"load\",\"version\":\"1\"}}}\n";
 const INITIALIZED: &[u8] = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n";
 
+/// Ids have six digits, so that all requests of a kind are of one length.
+const FIRST_ID: usize = 100_000;
+
 fn request(kind: &str, id: usize) -> Vec<u8> {
     match kind {
         // 131 bytes with an id of six digits and the line break.
@@ -40,6 +43,7 @@ struct Peer {
     input: ChildStdin,
     output: ChildStdout,
     buffer: Vec<u8>,
+    asked: usize,
 }
 
 impl Peer {
@@ -103,6 +107,7 @@ fn main() {
         input,
         output,
         buffer: vec![0; 1 << 21],
+        asked: 0,
     };
     peer.input.write_all(INITIALIZE).unwrap();
     while peer.answers() == 0 {}
@@ -134,10 +139,9 @@ fn main() {
 
 /// Keeps `depth` requests on their way until `count` are answered; latencies in nanoseconds.
 fn drive(peer: &mut Peer, kind: &str, depth: usize, count: usize) -> Vec<u64> {
-    let requests: Vec<Vec<u8>> = (0..depth.min(count))
-        .map(|id| request(kind, 100_000 + id))
-        .collect();
-    let large = requests[0].len() > 60_000;
+    let template = request(kind, FIRST_ID);
+    let digits = memchr::memmem::find(&template, b"100000").expect("the id of the request");
+    let large = template.len() > 60_000;
     let mut sent = std::collections::VecDeque::new();
     let mut latencies = Vec::with_capacity(count);
     let mut batch = Vec::new();
@@ -146,7 +150,13 @@ fn drive(peer: &mut Peer, kind: &str, depth: usize, count: usize) -> Vec<u64> {
         batch.clear();
         let now = Instant::now();
         while free > 0 && asked < count {
-            batch.extend_from_slice(&requests[asked % requests.len()]);
+            // An id of its own for each: servers answer out of order, and one that is in flight
+            // must not be used again.
+            let start = batch.len() + digits;
+            batch.extend_from_slice(&template);
+            let id = (FIRST_ID + peer.asked % (1_000_000 - FIRST_ID)).to_string();
+            batch[start..start + id.len()].copy_from_slice(id.as_bytes());
+            peer.asked += 1;
             sent.push_back(now);
             asked += 1;
             free -= 1;

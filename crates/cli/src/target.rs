@@ -10,6 +10,7 @@ use compere::client::{ClientBuilder, Tapped};
 use compere::model::{LogMessage, Root};
 use compere::transport::tap::Direction;
 use compere::{Client, Command, Limits, Server};
+use compere_servers::files::Files;
 
 use crate::args::{BuiltIn, Connection};
 use crate::failure::Failure;
@@ -161,7 +162,8 @@ pub(crate) fn built_in(server: &BuiltIn) -> Result<Server, Failure> {
                     )));
                 }
             }
-            Ok(compere_servers::files::files(directories)?)
+            let home = std::env::home_dir();
+            Ok(Files::new(directories).home(home).server()?)
         }
     }
 }

@@ -79,6 +79,9 @@ impl Server {
                 declare_resources: false,
                 on_initialized: None,
                 on_roots_changed: None,
+                on_ended: None,
+                on_subscribe: None,
+                on_unsubscribe: None,
             },
             states: States::default(),
             tools: Vec::new(),
@@ -266,6 +269,32 @@ impl Server {
     #[must_use]
     pub fn on_roots_changed(mut self, hook: impl Fn(&Session) + Send + Sync + 'static) -> Self {
         self.options.on_roots_changed = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when the connection to a client is over, however it ended. It must not block.
+    #[must_use]
+    pub fn on_ended(mut self, hook: impl Fn(&Session) + Send + Sync + 'static) -> Self {
+        self.options.on_ended = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when a client subscribes to a resource that it was not subscribed to; an error
+    /// refuses. It runs where messages are read and must not block.
+    #[must_use]
+    pub fn on_subscribe(
+        mut self,
+        hook: impl Fn(&Session, &str) -> std::result::Result<(), ToolError> + Send + Sync + 'static,
+    ) -> Self {
+        self.options.on_subscribe = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called once for each subscription that ends: because the client says so, or because its
+    /// connection is over, however it ended. It must not block.
+    #[must_use]
+    pub fn on_unsubscribe(mut self, hook: impl Fn(&Session, &str) + Send + Sync + 'static) -> Self {
+        self.options.on_unsubscribe = Some(Arc::new(hook));
         self
     }
 

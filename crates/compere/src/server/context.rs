@@ -127,17 +127,15 @@ impl Context {
     ///
     /// Cancel safety: dropping the future withdraws the question.
     pub async fn roots(&self, key: &str) -> Result<Arc<[Root]>> {
-        if let Some(roots) = self.session.cached_roots() {
-            return Ok(roots);
+        let ask = async || {
+            self.ask(key, Method::RootsList, "roots", None::<Empty>)
+                .await
+        };
+        if self.call.input.is_some() {
+            let result: ListRootsResult = ask().await?;
+            return Ok(result.roots.into());
         }
-        let result: ListRootsResult = self
-            .ask(key, Method::RootsList, "roots", None::<Empty>)
-            .await?;
-        let roots: Arc<[Root]> = result.roots.into();
-        if self.call.input.is_none() {
-            self.session.cache_roots(Some(roots.clone()));
-        }
-        Ok(roots)
+        self.session.roots(ask).await
     }
 
     /// Asks the client's model. A person may see, change or refuse it; there is no time limit but

@@ -12,9 +12,12 @@ use serde_json::Map;
 use crate::driver::peer::Peer;
 use crate::server::extract::States;
 use crate::server::registry::Registry;
+use crate::server::reply::ToolError;
 use crate::server::session::{Session, SessionShared};
 
 pub(crate) type SessionHook = Arc<dyn Fn(&Session) + Send + Sync>;
+pub(crate) type SubscribeHook = Arc<dyn Fn(&Session, &str) -> Result<(), ToolError> + Send + Sync>;
+pub(crate) type UnsubscribeHook = Arc<dyn Fn(&Session, &str) + Send + Sync>;
 
 /// How a server behaves, fixed when it starts.
 #[derive(Clone)]
@@ -31,6 +34,9 @@ pub(crate) struct ServerOptions {
     pub(crate) declare_resources: bool,
     pub(crate) on_initialized: Option<SessionHook>,
     pub(crate) on_roots_changed: Option<SessionHook>,
+    pub(crate) on_ended: Option<SessionHook>,
+    pub(crate) on_subscribe: Option<SubscribeHook>,
+    pub(crate) on_unsubscribe: Option<UnsubscribeHook>,
 }
 
 /// A running server.

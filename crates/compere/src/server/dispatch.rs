@@ -1,6 +1,7 @@
 //! From a request to its handler: finds it, checks the arguments, polls it once where the
 //! message was read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -43,6 +44,7 @@ pub(crate) fn connection<S: ByteStream + Unpin>(
         session,
         epoch,
         registry,
+        subscribed: HashSet::new(),
     };
     Driver::new(stream, side, machine, peer)
 }
@@ -52,6 +54,19 @@ pub(crate) struct ServerSide {
     session: Arc<SessionShared>,
     epoch: u64,
     registry: Arc<Registry>,
+    /// What the hook for the end of subscriptions must be told when the connection ends.
+    subscribed: HashSet<String>,
+}
+
+impl Drop for ServerSide {
+    fn drop(&mut self) {
+        for uri in std::mem::take(&mut self.subscribed) {
+            self.unsubscribed(&uri);
+        }
+        if let Some(hook) = &self.session.core.options.on_ended {
+            hook(&self.session());
+        }
+    }
 }
 
 /// What a request needs besides its params.
@@ -81,7 +96,7 @@ impl Side for ServerSide {
         let params = &inbound.params;
         match inbound.method {
             Method::ResourcesSubscribe => Started::Done(self.subscribe(machine, params)),
-            Method::ResourcesUnsubscribe => Started::Done(unsubscribe(machine, params)),
+            Method::ResourcesUnsubscribe => Started::Done(self.unsubscribe(machine, params)),
             method => self.route(Some(machine), now, method, params, request, context),
         }
     }
@@ -119,7 +134,7 @@ impl Side for ServerSide {
 
     fn notification(&mut self, _machine: &mut Machine, method: Method, _params: &Params<'_>) {
         if method == Method::RootsListChanged {
-            self.session.cache_roots(None);
+            self.session.roots_changed();
             if let Some(hook) = &self.session.core.options.on_roots_changed {
                 hook(&Session::new(self.session.clone()));
             }
@@ -335,7 +350,7 @@ impl ServerSide {
         Ok(uri.into_owned())
     }
 
-    fn subscribe(&self, machine: &mut Machine, params: &Params<'_>) -> Outcome {
+    fn subscribe(&mut self, machine: &mut Machine, params: &Params<'_>) -> Outcome {
         let uri = match self.uri(params) {
             Ok(uri) => uri,
             Err(error) => return error.into(),
@@ -362,8 +377,43 @@ impl ServerSide {
             return resource_not_found(&uri, code).into();
         }
         match machine.subscribe(&uri) {
-            Ok(()) => Outcome::Empty,
+            Ok(true) => self.subscribed(machine, uri),
+            Ok(false) => Outcome::Empty,
             Err(error) => error.into(),
+        }
+    }
+
+    /// Tells the hook of a new subscription, which may refuse it.
+    fn subscribed(&mut self, machine: &mut Machine, uri: String) -> Outcome {
+        let options = &self.session.core.options;
+        if let Some(hook) = &options.on_subscribe
+            && let Err(error) = hook(&self.session(), &uri)
+        {
+            machine.unsubscribe(&uri);
+            return error.into_error("resources/subscribe").into();
+        }
+        if options.on_unsubscribe.is_some() {
+            self.subscribed.insert(uri);
+        }
+        Outcome::Empty
+    }
+
+    fn unsubscribe(&mut self, machine: &mut Machine, params: &Params<'_>) -> Outcome {
+        match params.decode::<ResourceParams>() {
+            Ok(params) => {
+                machine.unsubscribe(&params.uri);
+                if self.subscribed.remove(&params.uri) {
+                    self.unsubscribed(&params.uri);
+                }
+                Outcome::Empty
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    fn unsubscribed(&self, uri: &str) {
+        if let Some(hook) = &self.session.core.options.on_unsubscribe {
+            hook(&self.session(), uri);
         }
     }
 
@@ -442,16 +492,6 @@ impl ServerSide {
 
     fn session(&self) -> Session {
         Session::new(self.session.clone())
-    }
-}
-
-fn unsubscribe(machine: &mut Machine, params: &Params<'_>) -> Outcome {
-    match params.decode::<ResourceParams>() {
-        Ok(params) => {
-            machine.unsubscribe(&params.uri);
-            Outcome::Empty
-        }
-        Err(error) => error.into(),
     }
 }
 

@@ -47,6 +47,15 @@ impl ToolError {
         )))
     }
 
+    /// What the peer may read of it.
+    pub fn public_text(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Kind::Public(text) => Cow::Borrowed(text),
+            Kind::Internal(_) => Cow::Borrowed("internal error"),
+            Kind::Protocol(error) => Cow::Borrowed(&error.message),
+        }
+    }
+
     /// For `tools/call`: what went wrong inside the tool is a result that the model sees.
     pub(crate) fn into_tool_outcome(self, tool: &str) -> Outcome {
         match self.0 {

@@ -1,13 +1,17 @@
 //! One client of a server, as handlers and the server see it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use compere_proto::Method;
 use compere_proto::capability::ClientCapabilities;
 use compere_proto::lifecycle::Implementation;
-use compere_proto::roots::Root;
+use compere_proto::pagination::Empty;
+use compere_proto::roots::{ListRootsResult, Root};
 
-use crate::driver::peer::Peer;
+use crate::driver::peer::{Peer, RequestOptions};
+use crate::error::Result;
 use crate::server::core::ServerCore;
+use crate::server::handle::ServerHandle;
 
 /// What belongs to one connection.
 pub(crate) struct SessionShared {
@@ -15,7 +19,15 @@ pub(crate) struct SessionShared {
     pub(crate) peer: Peer,
     pub(crate) id: u64,
     pub(crate) principal: Arc<str>,
-    roots: Mutex<Option<Arc<[Root]>>>,
+    roots: Mutex<KnownRoots>,
+}
+
+/// What the client said of its roots, and how often it said that they changed: an answer that was
+/// on its way meanwhile is not remembered.
+#[derive(Default)]
+struct KnownRoots {
+    changes: u64,
+    roots: Option<Arc<[Root]>>,
 }
 
 impl SessionShared {
@@ -25,19 +37,39 @@ impl SessionShared {
             peer,
             id,
             principal: "local".into(),
-            roots: Mutex::new(None),
+            roots: Mutex::default(),
         }
     }
 
-    pub(crate) fn cached_roots(&self) -> Option<Arc<[Root]>> {
-        self.roots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn known_roots(&self) -> MutexGuard<'_, KnownRoots> {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn cache_roots(&self, roots: Option<Arc<[Root]>>) {
-        *self.roots.lock().unwrap_or_else(PoisonError::into_inner) = roots;
+    /// The client says that its roots changed.
+    pub(crate) fn roots_changed(&self) {
+        let mut known = self.known_roots();
+        known.changes += 1;
+        known.roots = None;
+    }
+
+    /// The roots as remembered, or by a question to the client.
+    pub(crate) async fn roots(
+        &self,
+        ask: impl AsyncFnOnce() -> Result<ListRootsResult>,
+    ) -> Result<Arc<[Root]>> {
+        let changes = {
+            let known = self.known_roots();
+            if let Some(roots) = &known.roots {
+                return Ok(roots.clone());
+            }
+            known.changes
+        };
+        let roots: Arc<[Root]> = ask().await?.roots.into();
+        let mut known = self.known_roots();
+        if known.changes == changes {
+            known.roots = Some(roots.clone());
+        }
+        Ok(roots)
     }
 }
 
@@ -65,6 +97,35 @@ impl Session {
     /// What the client says it is. For display and logs only.
     pub fn client_info(&self) -> Option<&Implementation> {
         self.shared.peer.agreed.get()?.peer_info.as_ref()
+    }
+
+    /// The roots of the client. The answer is remembered until the client says that they changed.
+    ///
+    /// Fails if the client has no roots to tell, or does not answer within
+    /// [`Limits::request_timeout`](compere_proto::Limits::request_timeout). Not for stateless
+    /// clients: there only a request can ask, with [`Context::roots`](crate::Context::roots).
+    ///
+    /// Cancel safety: dropping the future withdraws the question.
+    pub async fn roots(&self) -> Result<Arc<[Root]>> {
+        let peer = &self.shared.peer;
+        let method = Method::RootsList;
+        self.shared
+            .roots(async || {
+                peer.request(method, RequestOptions::default(), |_| None::<Empty>)
+                    .decode(method)
+                    .await
+            })
+            .await
+    }
+
+    /// The roots, if the client has told them since they last changed.
+    pub fn known_roots(&self) -> Option<Arc<[Root]>> {
+        self.shared.known_roots().roots.clone()
+    }
+
+    /// The server, to change what it offers or to say what changed.
+    pub fn server(&self) -> ServerHandle {
+        ServerHandle::new(self.shared.core.clone())
     }
 
     /// What the client declared.

@@ -821,14 +821,13 @@ impl Session {
         Some(std::mem::take(&mut self.logs_dropped))
     }
 
-    /// Remembers a subscription.
-    pub fn subscribe(&mut self, uri: &str) -> Result<(), ErrorObject> {
+    /// Remembers a subscription; false if it was there already.
+    pub fn subscribe(&mut self, uri: &str) -> Result<bool, ErrorObject> {
         let allowed = self.config.limits.subscriptions;
         if self.subscriptions.len() >= allowed && !self.subscriptions.contains(uri) {
             return Err(ErrorObject::limit("subscriptions", allowed));
         }
-        self.subscriptions.insert(uri.into());
-        Ok(())
+        Ok(self.subscriptions.insert(uri.into()))
     }
 
     /// Forgets a subscription; whether there was one.

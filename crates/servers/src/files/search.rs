@@ -3,9 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, DirEntry};
 use compere::{Context, ToolError};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
+
+use crate::files::glob::{Pattern, exclusions, matches};
+use crate::files::list::open_dir;
+use crate::files::roots::Place;
 
 /// The most hits of one search.
 const HITS: usize = 1000;
@@ -53,7 +57,8 @@ impl fmt::Display for Hits {
 }
 
 struct Search<'c> {
-    pattern: GlobSet,
+    root: &'c Dir,
+    pattern: Pattern,
     exclude: GlobSet,
     context: &'c Context,
     hits: Hits,
@@ -61,45 +66,28 @@ struct Search<'c> {
     start: PathBuf,
 }
 
-/// Searches below `start` for paths that match.
+/// Searches below a place for paths that match.
 pub(super) fn search(
-    root: &Dir,
-    start: &Path,
+    place: &Place<'_>,
     pattern: &str,
     exclude: &[String],
     context: &Context,
 ) -> Result<Hits, ToolError> {
     let mut search = Search {
-        pattern: globs([pattern])?,
-        exclude: globs(exclude.iter().map(String::as_str))?,
+        root: place.root.dir(),
+        pattern: Pattern::new(pattern)?,
+        exclude: exclusions(exclude)?,
         context,
         hits: Hits {
             paths: Vec::new(),
             cut: None,
         },
         seen: 0,
-        start: start.to_path_buf(),
+        start: place.inside.clone(),
     };
-    let dir = root.open_dir(start).map_err(|error| {
-        ToolError::new(format!("The start cannot be searched: {}.", error.kind()))
-    })?;
+    let dir = open_dir(place)?;
     search.walk(&dir, Path::new(""), 0);
     Ok(search.hits)
-}
-
-fn globs<'g>(patterns: impl IntoIterator<Item = &'g str>) -> Result<GlobSet, ToolError> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let glob = GlobBuilder::new(pattern)
-            .literal_separator(true)
-            .build()
-            .map_err(|error| {
-                ToolError::new(format!("{pattern:?} is no pattern: {}.", error.kind()))
-            })?;
-        set.add(glob);
-    }
-    set.build()
-        .map_err(|error| ToolError::new(format!("The patterns cannot be used: {}.", error.kind())))
 }
 
 impl Search<'_> {
@@ -115,10 +103,10 @@ impl Search<'_> {
                 return;
             }
             let below = path.join(entry.file_name());
-            if self.exclude.is_match(&below) {
+            if matches(&self.exclude, &below) || self.leads_out(&entry, &below) {
                 continue;
             }
-            if self.pattern.is_match(&below) {
+            if self.pattern.matches(&below) {
                 let shown = if self.start == Path::new(".") {
                     below.clone()
                 } else {
@@ -149,5 +137,11 @@ impl Search<'_> {
             self.hits.cut = Some("only a million entries were looked at");
         }
         self.hits.cut.is_some()
+    }
+
+    /// A link out of what is served, or to nothing, is no part of it.
+    fn leads_out(&self, entry: &DirEntry, below: &Path) -> bool {
+        entry.file_type().is_ok_and(|kind| kind.is_symlink())
+            && self.root.metadata(self.start.join(below)).is_err()
     }
 }
