@@ -79,7 +79,7 @@ fn a_first_job_on_real_files() {
             "call",
             "read_text_file",
             "path=a/b/note.md",
-            "tail=1",
+            "tail=2",
             "--on",
             &on
         ]),
