@@ -3,21 +3,35 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use compere::model::LoggingLevel;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the server refused, or broke the protocol
+  1    the server refused, or broke the protocol; `doctor` found a fault
   2    what was typed cannot work
   3    the server could not be started, or went away
   4    the tool ran and failed (isError)
   5    no answer in time
   130  interrupted with Ctrl-C";
 
+const EXAMPLES: &str = "\
+Examples:
+  compere tools -- npx -y @modelcontextprotocol/server-everything
+  compere call read_text_file path=README.md --on files:.
+  compere call echo message=hello --json --on everything
+  compere read demo://resource/static/1 --on everything
+  compere doctor -- ./my-server
+
+Arguments of tools and prompts:
+  key=value    typed by the tool's schema
+  key:=JSON    as it is
+  key=@FILE    the content of a file; @- reads standard input";
+
 /// Serve and use Model Context Protocol servers.
 #[derive(Debug, Parser)]
-#[command(name = "compere", version, after_help = EXIT_CODES)]
+#[command(name = "compere", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Arguments {
     /// Say more on standard error; twice for everything.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -37,6 +51,29 @@ pub(crate) enum Command {
     Tools(Tools),
     /// Call a tool of a server.
     Call(Call),
+    /// List the prompts of a server.
+    Prompts(Prompts),
+    /// Get a prompt of a server.
+    Prompt(Prompt),
+    /// List the resources of a server.
+    Resources(Resources),
+    /// List the resource templates of a server.
+    Templates(Templates),
+    /// Read a resource of a server.
+    Read(Read),
+    /// Suggest values for an argument of a prompt or a variable of a template.
+    Complete(Complete),
+    /// Say when resources of a server change, until Ctrl-C.
+    Subscribe(Subscribe),
+    /// Ask a server whether it is there, and how long that takes.
+    Ping(Ping),
+    /// Check what a server does against the requirements of the protocol.
+    Doctor(Doctor),
+    /// Print a script that completes commands, options and tool names in a shell.
+    Completions(Completions),
+    /// What a shell asks while a person types.
+    #[command(name = "__complete", hide = true)]
+    Candidates(Candidates),
 }
 
 #[derive(Debug, Args)]
@@ -51,11 +88,14 @@ pub(crate) struct Serve {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuiltIn {
-    /// Files below the given directories, read-only.
+    /// Files below the given directories: read, search, write, edit, move.
     Files {
-        /// The directories.
-        #[arg(required = true)]
+        /// The directories. Without any, the roots that the client tells.
         directories: Vec<PathBuf>,
+
+        /// Leave out every tool that changes something.
+        #[arg(long)]
+        read_only: bool,
     },
     /// Every feature of the protocol once, to try a client on.
     Everything,
@@ -63,6 +103,7 @@ pub(crate) enum BuiltIn {
 
 /// The server to talk to.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
 pub(crate) struct Connection {
     /// A built-in server instead of a command: `everything`, `files:DIR` or `files:DIR:DIR`.
     #[arg(long, value_name = "SERVER", conflicts_with = "server")]
@@ -72,9 +113,23 @@ pub(crate) struct Connection {
     #[arg(long = "root", value_name = "DIR")]
     pub(crate) roots: Vec<PathBuf>,
 
-    /// Set a variable for the server, or pass on one of ours; may be repeated.
+    /// Pass a variable of ours on to the server, or set one; may be repeated. Secrets: pass on, so
+    /// that they do not stand in the list of processes.
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) environment: Vec<String>,
+
+    /// Set variables for the server from a file of NAME=VALUE lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+
+    /// When the server asks for a completion of a model: ask the person at the terminal, or
+    /// deny. Without a terminal it is denied.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Sampling::Ask)]
+    pub(crate) sampling: Sampling,
+
+    /// The least severe log messages of the server to show.
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub(crate) log: Option<Level>,
 
     /// Seconds without answer or progress until a request is given up.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
@@ -91,6 +146,43 @@ pub(crate) struct Connection {
     /// The command that starts the server, after `--`.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) server: Vec<OsString>,
+}
+
+/// What becomes of sampling requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sampling {
+    /// The person at the terminal answers.
+    Ask,
+    /// The server is told that there is no sampling.
+    Deny,
+}
+
+/// Severity of log messages.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Level {
+    Debug,
+    Info,
+    Notice,
+    Warning,
+    Error,
+    Critical,
+    Alert,
+    Emergency,
+}
+
+impl From<Level> for LoggingLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Notice => Self::Notice,
+            Level::Warning => Self::Warning,
+            Level::Error => Self::Error,
+            Level::Critical => Self::Critical,
+            Level::Alert => Self::Alert,
+            Level::Emergency => Self::Emergency,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +210,143 @@ pub(crate) struct Call {
     #[arg(long, value_name = "JSON")]
     pub(crate) args: Option<String>,
 
+    /// Keep images, sounds and other data in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prompts {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prompt {
+    /// The prompt.
+    pub(crate) prompt: String,
+
+    /// Arguments: `key=value`, `key=@FILE`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) arguments: Vec<String>,
+
+    /// Keep images, sounds and other data in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resources {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Templates {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Read {
+    /// The URI of the resource, or a template that the variables fill.
+    pub(crate) uri: String,
+
+    /// Variables of a template: `key=value`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) variables: Vec<String>,
+
+    /// Keep data that is no text in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Complete {
+    /// The name of the prompt, or the text of the template.
+    #[arg(value_name = "PROMPT|TEMPLATE")]
+    pub(crate) reference: String,
+
+    /// What was typed so far of one argument: `key=beginning`.
+    #[arg(value_name = "KEY=BEGINNING")]
+    pub(crate) argument: String,
+
+    /// Arguments that have their value already: `key=value`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) known: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Subscribe {
+    /// The URIs of the resources.
+    #[arg(required = true, value_name = "URI")]
+    pub(crate) uris: Vec<String>,
+
+    /// End after so many changes.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<usize>,
+
+    /// Print what a resource holds now, each time it changes.
+    #[arg(long)]
+    pub(crate) read: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// How often.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) count: usize,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Seconds until the server counts as silent.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    pub(crate) patience: f64,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// A shell that can be taught to complete.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Candidates {
+    /// Everything that was typed.
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) line: String,
+
+    /// How many characters of it stand before the cursor.
+    pub(crate) cursor: usize,
 }

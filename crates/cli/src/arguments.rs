@@ -1,5 +1,6 @@
 //! From `key=value` to the arguments of a tool, typed by its schema.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use compere::model::Tool;
@@ -25,6 +26,7 @@ pub(crate) fn read(
     };
     for pair in pairs {
         let (key, value) = read_pair(pair, &schema)?;
+        check_known(&schema, &key, tool)?;
         if arguments.insert(key.clone(), value).is_some() {
             return Err(Failure::usage(format!(
                 "the argument {key:?} is given twice"
@@ -42,22 +44,51 @@ fn object(text: &str, from: &str) -> Result<Map<String, Value>, Failure> {
 
 fn read_pair(pair: &str, schema: &Value) -> Result<(String, Value), Failure> {
     let Some((key, value)) = pair.split_once('=') else {
-        return Err(Failure::usage(format!("{pair:?} is no argument"))
-            .hint("Write key=value, key:=JSON or key=@FILE.")
-            .hint("The command of a server stands after `--`."));
+        return Err(no_argument(pair));
     };
     if let Some(key) = key.strip_suffix(':') {
         let value = compere::serde_json::from_str(value)
             .map_err(|error| Failure::usage(format!("{key}: {value} is no JSON: {error}")))?;
         return Ok((key.to_owned(), value));
     }
-    let text = match value.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| Failure::usage(format!("{key}=@{file}: {error}")))?,
-        None => value.to_owned(),
-    };
-    let value = typed(key, text, &schema["properties"][key])?;
+    let value = typed(key, text_of(key, value)?, &schema["properties"][key])?;
     Ok((key.to_owned(), value))
+}
+
+/// A value as it stands, or the content of the file that it names.
+fn text_of(key: &str, value: &str) -> Result<String, Failure> {
+    match value.strip_prefix('@') {
+        None => Ok(value.to_owned()),
+        Some("-") => {
+            let mut text = String::new();
+            std::io::stdin().lock().read_to_string(&mut text)?;
+            Ok(text)
+        }
+        Some(file) => std::fs::read_to_string(file).map_err(|error| {
+            Failure::usage(format!("{key}=@{file}: {error}"))
+                .hint(format!("A text that begins with @: {key}:='\"@…\"'"))
+        }),
+    }
+}
+
+/// Reads arguments that are all text: of prompts, of templates.
+pub(crate) fn texts(pairs: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut texts = BTreeMap::new();
+    for pair in pairs {
+        let (key, value) = pair.split_once('=').ok_or_else(|| no_argument(pair))?;
+        if texts.insert(key.to_owned(), text_of(key, value)?).is_some() {
+            return Err(Failure::usage(format!(
+                "the argument {key:?} is given twice"
+            )));
+        }
+    }
+    Ok(texts)
+}
+
+fn no_argument(pair: &str) -> Failure {
+    Failure::usage(format!("{pair:?} is no argument"))
+        .hint("Write key=value, key:=JSON or key=@FILE.")
+        .hint("The command of a server stands after `--`.")
 }
 
 /// The value that the schema asks for. Where it leaves the choice, a text stays a text unless only
@@ -96,6 +127,26 @@ fn typed(key: &str, text: String, schema: &Value) -> Result<Value, Failure> {
     )))
 }
 
+/// A name that the schema does not know is mostly a slip; a schema that allows others says so.
+fn check_known(schema: &Value, typed: &str, tool: &Tool) -> Result<(), Failure> {
+    let open = schema["additionalProperties"] == true || schema["additionalProperties"].is_object();
+    let Some(known) = schema["properties"].as_object().filter(|_| !open) else {
+        return Ok(());
+    };
+    if known.contains_key(typed) {
+        return Ok(());
+    }
+    let failure = Failure::usage(format!("{} has no argument {typed:?}", tool.name));
+    let near = nearest(typed, known.keys().map(String::as_str));
+    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+    Err(match (near.is_empty(), names.is_empty()) {
+        (false, _) => failure.hint(format!("Did you mean {}?", near.join(" or "))),
+        (true, false) => failure.hint(format!("It takes {}.", names.join(", "))),
+        (true, true) => failure.hint("It takes none."),
+    }
+    .hint("To send it anyway: --args '{…}'."))
+}
+
 fn check_required(
     schema: &Value,
     arguments: &Map<String, Value>,
@@ -121,6 +172,26 @@ fn check_required(
         Failure::usage(format!("{} needs {}", tool.name, missing.join(", ")))
             .hint(format!("It takes {}.", known.join(", "))),
     )
+}
+
+/// Says that something does not exist, and what does.
+pub(crate) fn unknown<'n>(
+    what: &str,
+    typed: &str,
+    names: impl Iterator<Item = &'n str> + Clone,
+) -> Failure {
+    const SHOWN: usize = 20;
+    let failure = Failure::usage(what);
+    let near = nearest(typed, names.clone());
+    if !near.is_empty() {
+        return failure.hint(format!("Did you mean {}?", near.join(" or ")));
+    }
+    let all: Vec<&str> = names.clone().take(SHOWN).collect();
+    match (all.is_empty(), names.count() > SHOWN) {
+        (true, _) => failure.hint("It has none at all."),
+        (false, false) => failure.hint(format!("It has {}.", all.join(", "))),
+        (false, true) => failure.hint(format!("It has {}, and more.", all.join(", "))),
+    }
 }
 
 /// The names that are most like the one that was typed.

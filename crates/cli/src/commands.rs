@@ -1,6 +1,14 @@
 //! One file per command.
 
 pub(crate) mod call;
+pub(crate) mod complete;
+pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod info;
+pub(crate) mod ping;
+pub(crate) mod prompts;
+pub(crate) mod read;
+pub(crate) mod resources;
 pub(crate) mod serve;
+pub(crate) mod subscribe;
 pub(crate) mod tools;

@@ -26,6 +26,15 @@ impl Failure {
         }
     }
 
+    /// The server broke the protocol, or what it sent cannot be used.
+    pub(crate) fn protocol(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hints: Vec::new(),
+            code: 1,
+        }
+    }
+
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
         Self {

@@ -5,10 +5,16 @@
 
 mod args;
 mod arguments;
+mod candidates;
 mod commands;
+mod connected;
+mod doctor;
 mod failure;
 mod output;
 mod progress;
+mod remembered;
+mod sampling;
+mod save;
 mod target;
 
 use std::process::ExitCode;
@@ -61,5 +67,16 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Info(info) => commands::info::run(info).await,
         Command::Tools(tools) => commands::tools::run(tools).await,
         Command::Call(call) => commands::call::run(call).await,
+        Command::Prompts(prompts) => commands::prompts::list(prompts).await,
+        Command::Prompt(prompt) => commands::prompts::get(prompt).await,
+        Command::Resources(resources) => commands::resources::list(resources).await,
+        Command::Templates(templates) => commands::resources::templates(templates).await,
+        Command::Read(read) => commands::read::run(read).await,
+        Command::Complete(complete) => commands::complete::run(complete).await,
+        Command::Subscribe(subscribe) => commands::subscribe::run(subscribe).await,
+        Command::Ping(ping) => commands::ping::run(ping).await,
+        Command::Doctor(doctor) => commands::doctor::run(doctor).await,
+        Command::Completions(completions) => commands::completions::script(&completions),
+        Command::Candidates(asked) => commands::completions::answer(asked).await,
     }
 }

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use compere::model::{Content, ResourceContents, ResourceData};
 use compere::serde::Serialize;
 
 use crate::failure::Failure;
-use compere::text::escape;
+use crate::save::save;
+use compere::text::{escape, escape_line};
 
 /// Prints JSON: indented on a terminal, one line elsewhere.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
@@ -42,14 +44,25 @@ fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Prints the blocks of a result; what is no text is named, not dumped.
-pub(crate) fn content(blocks: &[Content]) -> Result<(), Failure> {
+/// Prints whose words follow.
+pub(crate) fn heading(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    if stdout.is_terminal() {
+        writeln!(stdout, "\x1b[1m{}\x1b[0m", escape_line(text))?;
+    } else {
+        writeln!(stdout, "{text}:")?;
+    }
+    Ok(())
+}
+
+/// Prints the blocks of a result. What is no text is kept in `directory`, or only named.
+pub(crate) fn content(blocks: &[Content], directory: Option<&Path>) -> Result<(), Failure> {
     for block in blocks {
         match block {
             Content::Text(block) => text(&block.text)?,
-            Content::Image(block) => note("image", &block.mime_type, block.data.len())?,
-            Content::Audio(block) => note("audio", &block.mime_type, block.data.len())?,
-            Content::Resource(block) => contents(&block.resource)?,
+            Content::Image(block) => data("image", &block.mime_type, &block.data, directory)?,
+            Content::Audio(block) => data("audio", &block.mime_type, &block.data, directory)?,
+            Content::Resource(block) => contents(&block.resource, directory)?,
             Content::ResourceLink(link) => text(&format!("{}: {}", link.name, link.uri))?,
             other => json(other)?,
         }
@@ -57,19 +70,35 @@ pub(crate) fn content(blocks: &[Content]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn contents(contents: &ResourceContents) -> Result<(), Failure> {
+/// Prints the contents of a resource.
+pub(crate) fn contents(
+    contents: &ResourceContents,
+    directory: Option<&Path>,
+) -> Result<(), Failure> {
     match &contents.data {
         ResourceData::Text(body) => text(body),
-        ResourceData::Blob(data) => {
+        ResourceData::Blob(blob) => {
             let mime_type = contents.mime_type.as_deref().unwrap_or("bytes");
-            note(&contents.uri, mime_type, data.len())
+            data(&contents.uri, mime_type, blob, directory)
         }
     }
 }
 
-fn note(what: &str, mime_type: &str, base64_length: usize) -> Result<(), Failure> {
-    text(&format!(
-        "[{what}, {mime_type}, about {} bytes; --json shows the data]",
-        base64_length / 4 * 3
-    ))
+fn data(
+    what: &str,
+    mime_type: &str,
+    base64: &str,
+    directory: Option<&Path>,
+) -> Result<(), Failure> {
+    let (what, mime_type) = (escape_line(what), escape_line(mime_type));
+    match directory {
+        Some(directory) => {
+            let path = save(directory, &what, &mime_type, base64)?;
+            text(&path.display().to_string())
+        }
+        None => text(&format!(
+            "[{what}, {mime_type}, about {} bytes; --save DIR keeps it, --json shows it]",
+            base64.len() / 4 * 3
+        )),
+    }
 }

@@ -14,6 +14,8 @@ use compere::text::escape_line;
 const REDRAW_AFTER: Duration = Duration::from_millis(80);
 const BAR_WIDTH: usize = 30;
 const WIDTH_WITHOUT_TERMINAL: usize = 80;
+/// The most lines that wait while a person types; what comes then is not shown.
+const HELD_LINES: usize = 1000;
 
 /// The line, shared between whoever reports and whoever says something.
 #[derive(Clone)]
@@ -23,6 +25,8 @@ struct State {
     terminal: bool,
     drawn: bool,
     last_drawn: Option<Instant>,
+    /// While a person types: what is to be said meanwhile.
+    held: Option<Vec<String>>,
 }
 
 impl ProgressLine {
@@ -32,6 +36,7 @@ impl ProgressLine {
             terminal: std::io::stderr().is_terminal(),
             drawn: false,
             last_drawn: None,
+            held: None,
         })))
     }
 
@@ -42,17 +47,47 @@ impl ProgressLine {
         let finished = progress
             .total
             .is_some_and(|total| progress.progress >= total);
-        if !state.terminal || (state.last_drawn.is_some_and(soon) && !finished) {
+        if !state.terminal
+            || state.held.is_some()
+            || (state.last_drawn.is_some_and(soon) && !finished)
+        {
             return;
         }
         state.draw(&describe(progress));
     }
 
+    /// Shows what is being done.
+    pub(crate) fn doing(&self, what: &str) {
+        let mut state = self.lock();
+        if state.terminal && state.held.is_none() {
+            state.draw(&format!("… {what}"));
+        }
+    }
+
     /// Says something on a line of its own; what is drawn makes room. The text must be escaped.
     pub(crate) fn say(&self, line: &str) {
         let mut state = self.lock();
+        if let Some(held) = &mut state.held {
+            if held.len() < HELD_LINES {
+                held.push(line.to_owned());
+            }
+            return;
+        }
         state.clear();
         let _ = writeln!(std::io::stderr().lock(), "{line}");
+    }
+
+    /// Holds everything back while a person types, and says it afterwards.
+    pub(crate) fn pause(&self, pause: bool) {
+        let mut state = self.lock();
+        if pause {
+            state.clear();
+            state.held = Some(Vec::new());
+            return;
+        }
+        for line in state.held.take().unwrap_or_default() {
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
     }
 
     /// Takes the line away.

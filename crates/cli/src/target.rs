@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use compere::client::{ClientBuilder, Tapped};
-use compere::model::{LogMessage, Root};
+use compere::model::{LogMessage, LoggingLevel, Root};
 use compere::transport::tap::Direction;
 use compere::{Client, Command, Limits, Server};
 use compere_servers::files::Files;
@@ -15,24 +15,33 @@ use compere_servers::files::Files;
 use crate::args::{BuiltIn, Connection};
 use crate::failure::Failure;
 use crate::progress::ProgressLine;
+use crate::sampling::answered_by_person;
 use compere::text::escape_line;
 
 /// Connects to the server that was named.
-/// Log messages go above `line`.
 pub(crate) async fn connect(
     connection: &Connection,
-    line: &ProgressLine,
+    builder: ClientBuilder,
 ) -> Result<Client, Failure> {
-    let builder = builder(connection, line.clone())?;
     let log = connection.wire_log.as_deref().map(wire_log).transpose()?;
+    match server(connection)? {
+        Named::BuiltIn(server) => open(builder, built_in(&server)?, log).await,
+        Named::Command(command) => open(builder, command, log).await,
+    }
+}
+
+/// The server that was named.
+pub(crate) enum Named {
+    BuiltIn(BuiltIn),
+    Command(Command),
+}
+
+/// Finds out which server was named, without starting it.
+pub(crate) fn server(connection: &Connection) -> Result<Named, Failure> {
     match (&connection.on, connection.server.split_first()) {
-        (Some(name), _) => {
-            let server = built_in(&parse_built_in(name)?)?;
-            open(builder, server, log).await
-        }
+        (Some(name), _) => Ok(Named::BuiltIn(parse_built_in(name)?)),
         (None, Some((program, arguments))) => {
-            let command = command(program, arguments, &connection.environment)?;
-            open(builder, command, log).await
+            Ok(Named::Command(command(program, arguments, connection)?))
         }
         (None, None) => Err(Failure::usage("no server to talk to")
             .hint("Name a built-in one:  --on everything   or   --on files:.")
@@ -55,15 +64,25 @@ async fn open(
     })
 }
 
-fn builder(connection: &Connection, line: ProgressLine) -> Result<ClientBuilder, Failure> {
+/// A client that does what was asked for. What the server says goes above `line`.
+pub(crate) fn builder(
+    connection: &Connection,
+    line: &ProgressLine,
+) -> Result<ClientBuilder, Failure> {
     let timeout = Duration::try_from_secs_f64(connection.timeout)
         .map_err(|_| Failure::usage("--timeout is a number of seconds"))?;
     let mut limits = Limits::default();
     limits.request_timeout = timeout;
     limits.initialize_timeout = limits.initialize_timeout.max(timeout);
+    let least = connection.log.map_or(LoggingLevel::Info, Into::into);
+    let says = line.clone();
     let mut builder = Client::builder("compere", env!("CARGO_PKG_VERSION"))
         .limits(limits)
-        .on_log(move |message| show_log(&line, &message));
+        .on_log(move |message| {
+            if message.level >= least {
+                says.say(&log_line(&message));
+            }
+        });
     if !connection.roots.is_empty() {
         let roots = connection
             .roots
@@ -72,17 +91,22 @@ fn builder(connection: &Connection, line: ProgressLine) -> Result<ClientBuilder,
             .collect::<Result<Vec<_>, _>>()?;
         builder = builder.roots(roots);
     }
-    Ok(builder)
+    Ok(answered_by_person(builder, connection.sampling, line))
 }
 
-fn show_log(line: &ProgressLine, message: &LogMessage) {
+fn log_line(message: &LogMessage) -> String {
     let logger = message.logger.as_deref().unwrap_or("server");
-    line.say(&format!(
+    // A text as itself, anything else as JSON.
+    let said: String = message
+        .data
+        .decode()
+        .unwrap_or_else(|_| message.data.get().to_owned());
+    format!(
         "[{}] {}: {}",
         message.level.as_str(),
         escape_line(logger),
-        escape_line(message.data.get()),
-    ));
+        escape_line(&said),
+    )
 }
 
 fn root_of(directory: &Path) -> Result<Root, Failure> {
@@ -108,12 +132,31 @@ fn root_of(directory: &Path) -> Result<Root, Failure> {
 fn command(
     program: &OsString,
     arguments: &[OsString],
-    environment: &[String],
+    connection: &Connection,
 ) -> Result<Command, Failure> {
     let mut command = Command::new(program.clone())
         .args(arguments.iter().cloned())
         .inherit_env(std::env::vars_os());
-    for variable in environment {
+    if let Some(path) = &connection.env_file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("--env-file {}: {error}", path.display())))?;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            // The line itself is not shown: it may hold a secret.
+            let (name, value) = line.split_once('=').ok_or_else(|| {
+                Failure::usage(format!(
+                    "--env-file {}: line {} is no NAME=VALUE",
+                    path.display(),
+                    number + 1
+                ))
+            })?;
+            command = command.env(name.trim(), value);
+        }
+    }
+    for variable in &connection.environment {
         command = match variable.split_once('=') {
             Some((name, value)) => command.env(name, value),
             None => {
@@ -127,7 +170,7 @@ fn command(
     Ok(command)
 }
 
-fn parse_built_in(name: &str) -> Result<BuiltIn, Failure> {
+pub(crate) fn parse_built_in(name: &str) -> Result<BuiltIn, Failure> {
     let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
     match kind {
         "everything" => Ok(BuiltIn::Everything),
@@ -140,7 +183,10 @@ fn parse_built_in(name: &str) -> Result<BuiltIn, Failure> {
             if directories.is_empty() {
                 return Err(Failure::usage("files needs a directory: --on files:."));
             }
-            Ok(BuiltIn::Files { directories })
+            Ok(BuiltIn::Files {
+                directories,
+                read_only: false,
+            })
         }
         _ => Err(
             Failure::usage(format!("there is no built-in server {kind:?}"))
@@ -153,7 +199,10 @@ fn parse_built_in(name: &str) -> Result<BuiltIn, Failure> {
 pub(crate) fn built_in(server: &BuiltIn) -> Result<Server, Failure> {
     match server {
         BuiltIn::Everything => Ok(compere_servers::everything::everything()),
-        BuiltIn::Files { directories } => {
+        BuiltIn::Files {
+            directories,
+            read_only,
+        } => {
             for directory in directories {
                 if !directory.is_dir() {
                     return Err(Failure::usage(format!(
@@ -163,7 +212,10 @@ pub(crate) fn built_in(server: &BuiltIn) -> Result<Server, Failure> {
                 }
             }
             let home = std::env::home_dir();
-            Ok(Files::new(directories).home(home).server()?)
+            Ok(Files::new(directories)
+                .home(home)
+                .read_only(*read_only)
+                .server()?)
         }
     }
 }

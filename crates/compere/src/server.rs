@@ -74,6 +74,7 @@ impl Server {
                 page_size: PAGE_SIZE,
                 ping: None,
                 logging: true,
+                schemas_later: false,
                 declare_tools: false,
                 declare_prompts: false,
                 declare_resources: false,
@@ -272,6 +273,15 @@ impl Server {
         self
     }
 
+    /// Makes the schemas of tools when a client first needs them instead of at the start. A server
+    /// starts faster then and holds less while it is idle; in exchange a schema that cannot be
+    /// used is an error in the log, and of the calls of that tool, instead of an error here.
+    #[must_use]
+    pub fn schemas_later(mut self) -> Self {
+        self.options.schemas_later = true;
+        self
+    }
+
     /// Called when the connection to a client is over, however it ended. It must not block.
     #[must_use]
     pub fn on_ended(mut self, hook: impl Fn(&Session) + Send + Sync + 'static) -> Self {
@@ -326,7 +336,7 @@ impl Server {
             )));
         }
         let registry = Registry::default()
-            .with_tools(tools, limits)
+            .with_tools(tools, limits, self.options.schemas_later)
             .and_then(|registry| registry.with_prompts(self.prompts))
             .and_then(|registry| registry.with_resources(self.resources, limits))
             .map_err(Error::setup)?;

@@ -22,6 +22,16 @@ pub enum Role {
     Assistant,
 }
 
+impl Role {
+    /// The word on the wire.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
 open_object! {
     /// Hints for the client on how to use a piece of content.
     pub struct Annotations {

@@ -31,6 +31,7 @@ Resources are at demo://resource/dynamic/text/{id} and demo://resource/dynamic/b
 /// Puts the server together.
 pub fn everything() -> Server {
     let server = Server::new("compere-everything", env!("CARGO_PKG_VERSION"))
+        .schemas_later()
         .title("Everything")
         .instructions(INSTRUCTIONS)
         .state(Switches::default());

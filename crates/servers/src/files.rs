@@ -98,6 +98,7 @@ impl Files {
             access.clone(),
         );
         let server = Server::new("compere-files", env!("CARGO_PKG_VERSION"))
+            .schemas_later()
             .title("Files")
             .instructions(instructions)
             .state(access)

@@ -7,24 +7,26 @@ use compere::Client;
 use compere::serde_json::json;
 
 use crate::args::Info;
+use crate::connected::with_client;
 use crate::failure::Failure;
+use crate::output;
 use crate::progress::ProgressLine;
-use crate::{output, target};
 use compere::text::escape_line;
 
 pub(crate) async fn run(info: Info) -> Result<ExitCode, Failure> {
-    let client = target::connect(&info.connection, &ProgressLine::on_stderr()).await?;
-    if info.connection.json {
-        output::json(&json!({
-            "protocolVersion": client.revision().as_str(),
-            "serverInfo": client.server_info(),
-            "capabilities": client.server_capabilities(),
-            "instructions": client.instructions(),
-        }))?;
-    } else {
-        output::text(&describe(&client).await?)?;
-    }
-    client.close().await?;
+    let line = ProgressLine::on_stderr();
+    with_client(&info.connection, &line, async |client| {
+        if info.connection.json {
+            return output::json(&json!({
+                "protocolVersion": client.revision().as_str(),
+                "serverInfo": client.server_info(),
+                "capabilities": client.server_capabilities(),
+                "instructions": client.instructions(),
+            }));
+        }
+        output::text(&describe(client).await?)
+    })
+    .await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,14 +7,19 @@ use compere::model::{ListToolsResult, Tool};
 use compere::serde_json::Value;
 
 use crate::args::Tools;
+use crate::connected::with_client;
 use crate::failure::Failure;
 use crate::progress::ProgressLine;
-use crate::{output, target};
+use crate::{output, remembered};
 use compere::text::escape_line;
 
 pub(crate) async fn run(tools: Tools) -> Result<ExitCode, Failure> {
-    let client = target::connect(&tools.connection, &ProgressLine::on_stderr()).await?;
-    let list = client.tools().collect().await?;
+    let line = ProgressLine::on_stderr();
+    let list = with_client(&tools.connection, &line, async |client| {
+        Ok(client.tools().collect().await?)
+    })
+    .await?;
+    remembered::remember(&tools.connection, &list);
     if tools.connection.json {
         output::json(&ListToolsResult::new().tools(list))?;
     } else if list.is_empty() {
@@ -23,7 +28,6 @@ pub(crate) async fn run(tools: Tools) -> Result<ExitCode, Failure> {
         let described: Vec<String> = list.iter().map(describe).collect();
         output::text(&described.join("\n"))?;
     }
-    client.close().await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct ServerOptions {
     pub(crate) page_size: usize,
     pub(crate) ping: Option<PingPlan>,
     pub(crate) logging: bool,
+    pub(crate) schemas_later: bool,
     pub(crate) declare_tools: bool,
     pub(crate) declare_prompts: bool,
     pub(crate) declare_resources: bool,

@@ -34,7 +34,7 @@ impl ServerHandle {
         let limits = &self.core.options.limits;
         self.core
             .change(Method::ToolsListChanged, |registry| {
-                registry.with_tools(vec![tool], limits)
+                registry.with_tools(vec![tool], limits, self.core.options.schemas_later)
             })
             .map_err(Error::setup)
     }

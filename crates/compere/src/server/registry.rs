@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use compere_proto::completion::CompletionReference;
 use compere_proto::jsonrpc::ErrorObject;
+use compere_proto::tools::Tool;
 use compere_proto::wire::project::Project;
 use compere_proto::{Limits, Revision};
 use serde::Serialize;
@@ -212,19 +213,52 @@ fn parse_cursor<T: Listed>(cursor: &str) -> Result<u64, ErrorObject> {
         .ok_or_else(|| ErrorObject::invalid_params("Invalid cursor"))
 }
 
-/// A tool and how its arguments are validated.
+/// A tool with its definition and how its arguments are validated, which are made when the server
+/// starts or, if it wants so, when they are first needed.
 pub(crate) struct RegisteredTool {
     pub(crate) tool: ServerTool,
-    pub(crate) validation: Validation,
+    limits: Limits,
+    prepared: OnceLock<(Tool, Validation)>,
+}
+
+impl RegisteredTool {
+    fn new(tool: ServerTool, limits: &Limits) -> Result<Self, String> {
+        tool.check_name(limits)?;
+        Ok(Self {
+            tool,
+            limits: limits.clone(),
+            prepared: OnceLock::new(),
+        })
+    }
+
+    /// Makes everything now.
+    fn prepare(&self) -> Result<(), String> {
+        let _ = self.prepared.set(self.tool.prepare(&self.limits)?);
+        Ok(())
+    }
+
+    fn prepared(&self) -> &(Tool, Validation) {
+        self.prepared.get_or_init(|| {
+            self.tool.prepare(&self.limits).unwrap_or_else(|why| {
+                // Noticed at start unless the server put it off.
+                tracing::error!("{why}; the tool cannot be called");
+                (self.tool.definition.clone(), Validation::Unusable(why))
+            })
+        })
+    }
+
+    pub(crate) fn validation(&self) -> &Validation {
+        &self.prepared().1
+    }
 }
 
 impl Listed for RegisteredTool {
-    type Definition = compere_proto::tools::Tool;
+    type Definition = Tool;
     const MEMBER: &'static str = "tools";
     const LETTER: char = 't';
 
     fn definition(&self) -> &Self::Definition {
-        &self.tool.definition
+        &self.prepared().0
     }
 
     fn key(&self) -> &str {
@@ -336,13 +370,17 @@ impl Registry {
         &self,
         tools: Vec<ServerTool>,
         limits: &Limits,
+        schemas_later: bool,
     ) -> Result<Self, String> {
         let mut next = self.next();
         let tools = tools
             .into_iter()
-            .map(|mut tool| {
-                let validation = tool.prepare(limits)?;
-                Ok(RegisteredTool { tool, validation })
+            .map(|tool| {
+                let tool = RegisteredTool::new(tool, limits)?;
+                if !schemas_later {
+                    tool.prepare()?;
+                }
+                Ok(tool)
             })
             .collect::<Result<Vec<_>, String>>()?;
         let tools = self.tools.with(&mut next.next_sequence, tools);

@@ -95,8 +95,24 @@ pub struct ServerTool {
     pub(crate) rate: CallRate,
     pub(crate) states: Vec<(TypeId, &'static str)>,
     validate: Validate,
-    /// The input schema as a value, until the tool is registered.
-    schema: Option<serde_json::Value>,
+    input: SchemaSource,
+    output: SchemaSource,
+}
+
+/// Where a schema comes from. Schemas of types are made when they are needed.
+#[derive(Clone)]
+enum SchemaSource {
+    Given(Schema),
+    Type(fn() -> Option<Schema>),
+}
+
+impl SchemaSource {
+    fn schema(&self) -> Option<Schema> {
+        match self {
+            Self::Given(schema) => Some(schema.clone()),
+            Self::Type(make) => make(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,11 +134,8 @@ where
     A: 'static,
     O: IntoToolResult + 'static,
 {
-    let input = H::input_schema().unwrap_or_else(schema::empty);
-    let mut definition = Tool::new(name, schema::raw(&input));
-    definition.output_schema = O::output_schema().as_ref().map(schema::raw);
     ServerTool {
-        definition,
+        definition: Tool::new(name, RawJson::from(serde_json::Value::Null)),
         handler: Arc::new(Function {
             handler,
             types: std::marker::PhantomData,
@@ -131,7 +144,8 @@ where
         rate: CallRate::default(),
         states: H::required_states(),
         validate: Validate::Auto,
-        schema: Some(input.into()),
+        input: SchemaSource::Type(H::input_schema),
+        output: SchemaSource::Type(O::output_schema),
     }
 }
 
@@ -161,9 +175,7 @@ impl ServerTool {
     /// by it.
     #[must_use]
     pub fn input_schema(mut self, schema: impl Into<Schema>) -> Self {
-        let schema = schema.into();
-        self.definition.input_schema = schema::raw(&schema);
-        self.schema = Some(schema.into());
+        self.input = SchemaSource::Given(schema.into());
         self.validate = Validate::Always;
         self
     }
@@ -171,7 +183,7 @@ impl ServerTool {
     /// A schema of `structuredContent` written by hand.
     #[must_use]
     pub fn output_schema(mut self, schema: impl Into<Schema>) -> Self {
-        self.definition.output_schema = Some(schema::raw(&schema.into()));
+        self.output = SchemaSource::Given(schema.into());
         self
     }
 
@@ -224,18 +236,34 @@ impl ServerTool {
         self
     }
 
-    /// The definition that clients see.
-    pub fn definition(&self) -> &Tool {
-        &self.definition
+    /// The definition that clients see, with its schemas.
+    pub fn definition(&self) -> Tool {
+        self.described().0
     }
 
-    /// Checks the definition against the bounds and chooses how arguments are validated.
-    pub(crate) fn prepare(&mut self, limits: &Limits) -> Result<Validation, String> {
-        let schema = self.schema.take().unwrap_or_default();
+    /// The definition, and its input schema as a value.
+    fn described(&self) -> (Tool, serde_json::Value) {
+        let mut definition = self.definition.clone();
+        let input = self.input.schema().unwrap_or_else(schema::empty);
+        definition.input_schema = schema::raw(&input);
+        definition.output_schema = self.output.schema().as_ref().map(schema::raw);
+        (definition, input.into())
+    }
+
+    /// Checks what needs no schema.
+    pub(crate) fn check_name(&self, limits: &Limits) -> Result<(), String> {
         let name = &self.definition.name;
         if name.is_empty() || name.len() > limits.token_bytes {
             return Err(format!("the tool name {name:?} is empty or too long"));
         }
+        Ok(())
+    }
+
+    /// Makes the definition, checks it against the bounds, and chooses how arguments are
+    /// validated.
+    pub(crate) fn prepare(&self, limits: &Limits) -> Result<(Tool, Validation), String> {
+        let (definition, schema) = self.described();
+        let name = &definition.name;
         if schema.get("type").and_then(serde_json::Value::as_str) != Some("object") {
             return Err(format!(
                 "the schema of the tool {name:?} needs \"type\": \"object\" at its root"
@@ -243,11 +271,12 @@ impl ServerTool {
         }
         schema::check(&schema, limits)
             .map_err(|why| format!("the schema of the tool {name:?} is refused: {why}"))?;
-        Ok(match self.validate {
+        let validation = match self.validate {
             Validate::Never => Validation::Off,
             Validate::Auto if schema::is_implied(&schema) => Validation::ByType,
             _ => Validation::by_schema(schema, limits),
-        })
+        };
+        Ok((definition, validation))
     }
 
     pub(crate) fn missing_state(&self, states: &States) -> Option<&'static str> {

@@ -16,6 +16,8 @@ pub(crate) enum Validation {
     ByType,
     /// Nothing checks them, on the tool's own wish.
     Off,
+    /// The schema is none, which is said in the log.
+    Unusable(String),
     /// A validator, compiled on first use.
     #[cfg(feature = "validation")]
     BySchema {
@@ -47,6 +49,7 @@ impl Validation {
     pub(crate) fn check(&self, arguments: &Arguments<'_>) -> Result<(), String> {
         match self {
             Self::ByType | Self::Off => Ok(()),
+            Self::Unusable(why) => Err(why.clone()),
             #[cfg(feature = "validation")]
             Self::BySchema {
                 schema,
@@ -122,6 +125,7 @@ impl fmt::Debug for Validation {
         f.write_str(match self {
             Self::ByType => "ByType",
             Self::Off => "Off",
+            Self::Unusable(_) => "Unusable",
             #[cfg(feature = "validation")]
             Self::BySchema { .. } => "BySchema",
         })
