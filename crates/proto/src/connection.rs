@@ -90,6 +90,10 @@ pub enum Ignored {
     TooMany,
     /// A response that is no response; it cannot be answered.
     MalformedResponse(String),
+    /// A notification that is none; it cannot be answered.
+    MalformedNotification(String),
+    /// Something that is no message at all, from a server: many write words to their output.
+    NoMessage(String),
     /// A notification whose sender did not declare the capability.
     UndeclaredCapability(Method),
     /// The connection is closed already.

@@ -228,9 +228,22 @@ impl PartialEq for ErrorObject {
     }
 }
 
+/// The most characters of an error's message that are shown.
+const SHOWN: usize = 1000;
+
 impl fmt::Display for ErrorObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.message, self.code)
+        // It is for people: what a peer writes has no bound but that of a message.
+        match self.message.char_indices().nth(SHOWN) {
+            None => write!(f, "{} ({})", self.message, self.code),
+            Some((end, _)) => write!(
+                f,
+                "{}… ({}, {} bytes)",
+                self.message.get(..end).unwrap_or_default(),
+                self.code,
+                self.message.len()
+            ),
+        }
     }
 }
 

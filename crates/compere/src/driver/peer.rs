@@ -10,6 +10,7 @@ use compere_proto::capability::{ClientCapabilities, ServerCapabilities};
 use compere_proto::connection::outgoing::{IdSource, Timeouts};
 use compere_proto::error::{Misuse, PeerMisbehaved};
 use compere_proto::lifecycle::Implementation;
+use compere_proto::wire::decode::without_position;
 use compere_proto::wire::encode;
 use compere_proto::{Error as ProtocolError, Limits, Method, Revision};
 use serde::Serialize;
@@ -129,7 +130,8 @@ impl PendingRequest {
         serde_json::from_str(&raw).map_err(|error| {
             Error::because(
                 crate::error::ErrorKind::Protocol(
-                    PeerMisbehaved::ResultDoesNotFit(method, error.to_string()).into(),
+                    PeerMisbehaved::ResultDoesNotFit(method, without_position(&error).into_owned())
+                        .into(),
                 ),
                 format!("the result of {method} does not fit"),
                 error,

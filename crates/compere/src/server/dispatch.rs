@@ -28,8 +28,8 @@ use crate::server::registry::{CompletionReferenceKey, Registry, check_uri};
 use crate::server::reply::resource_not_found;
 use crate::server::resources::ResourceHandler;
 use crate::server::session::{Session, SessionShared};
-use crate::server::validate::without_position;
 use crate::transport::ByteStream;
+use compere_proto::wire::decode::without_position;
 
 /// A new connection of a server.
 pub(crate) fn connection<S: ByteStream + Unpin>(

@@ -19,7 +19,7 @@ use crate::server::context::Context;
 use crate::server::reply::ToolError;
 use crate::server::schema;
 use crate::server::session::SessionShared;
-use crate::server::validate::without_position;
+use compere_proto::wire::decode::without_position;
 
 /// Values that handlers share, by type.
 #[derive(Clone, Default)]

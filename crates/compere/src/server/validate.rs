@@ -1,7 +1,6 @@
 //! Validation of arguments by JSON Schema, without building a `serde_json::Value`: the
 //! validator walks the tape that was made when the message was scanned.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -333,14 +332,5 @@ pub(crate) mod scanned {
         fn elements(&self) -> Self::ElementsIter {
             self.0.elements().map(Instance::Value)
         }
-    }
-}
-
-/// The message of a decoder without its position: a model cannot use line and column.
-pub(crate) fn without_position(error: &serde_json::Error) -> Cow<'static, str> {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned().into(),
-        None => text.into(),
     }
 }

@@ -57,6 +57,15 @@ impl Waiting {
             (one, other) => one.or(other),
         }
     }
+
+    /// How long was waited when the deadline is over: since the last progress, or in all.
+    fn patience(&self) -> Duration {
+        match (self.timeouts.idle, self.timeouts.max) {
+            (Some(idle), Some(max)) if self.sent + max < self.heard + idle => max,
+            (Some(idle), _) => idle,
+            (None, max) => max.unwrap_or_default(),
+        }
+    }
 }
 
 /// All requests that wait.
@@ -147,7 +156,7 @@ impl Outgoing {
                 continue;
             }
             let waiting = self.waiting.remove(&id)?;
-            let after = now.since(waiting.heard);
+            let after = waiting.patience();
             return Some((id, waiting, after));
         }
         None

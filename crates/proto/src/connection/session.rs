@@ -29,7 +29,7 @@ use crate::pagination::Empty;
 use crate::progress::ProgressParams;
 use crate::revision::Revision;
 use crate::time::Moment;
-use crate::wire::decode::decode;
+use crate::wire::decode::{decode, without_position};
 use crate::wire::encode;
 use crate::wire::project::Project;
 use crate::wire::scan::{Fault, Malformed, Message, Params, RawStr, Scanner};
@@ -299,6 +299,7 @@ impl Session {
             fault,
             id,
             response,
+            notification,
         } = malformed;
         let ours = id.as_ref().and_then(own_id);
         if response || fault == Fault::NeitherResultNorError {
@@ -318,6 +319,12 @@ impl Session {
             if response {
                 return Received::Ignored(Ignored::MalformedResponse(fault.to_string()));
             }
+        }
+        if notification {
+            return Received::Ignored(Ignored::MalformedNotification(fault.to_string()));
+        }
+        if id.is_none() && self.role == Role::Client {
+            return Received::Ignored(Ignored::NoMessage(fault.to_string()));
         }
         self.refuse(id.as_ref(), &fault.to_error());
         Received::Handled
@@ -597,6 +604,7 @@ impl Session {
                 fault: Fault::ErrorNotAnObject,
                 id: Some(id.to_owned()),
                 response: true,
+                notification: false,
             }),
             (None, Ok(error)) => Received::Ignored(Ignored::MalformedResponse(format!(
                 "error without id: {error}"
@@ -653,7 +661,10 @@ impl Session {
     ) -> Result<(), Error> {
         let raw = outcome.map_err(|error| self.unsupported_version(&error))?;
         let result: InitializeResult = serde_json::from_str(raw).map_err(|error| {
-            PeerMisbehaved::ResultDoesNotFit(Method::Initialize, error.to_string())
+            PeerMisbehaved::ResultDoesNotFit(
+                Method::Initialize,
+                without_position(&error).into_owned(),
+            )
         })?;
         self.revision = negotiate::accept(&result.protocol_version, &self.config.revisions)?;
         self.config.server_capabilities = result.capabilities;

@@ -282,3 +282,12 @@ impl<'de> MapAccess<'de> for RawAccess<'de> {
         seed.deserialize(borrowed(self.0.take().unwrap_or("null")))
     }
 }
+
+/// The message of a decoder without its position: a model cannot use line and column.
+pub fn without_position(error: &Error) -> Cow<'static, str> {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(end) => text[..end].to_owned().into(),
+        None => text.into(),
+    }
+}

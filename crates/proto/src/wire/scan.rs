@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::jsonrpc::{ErrorObject, IdRef, RequestId, code, unescape};
 use crate::limits::Limits;
-use crate::wire::decode::decode;
+use crate::wire::decode::{decode, without_position};
 use crate::wire::skim::Skim;
 use crate::wire::tape::{Item, Kind, Node, Tape};
 
@@ -113,7 +113,10 @@ impl<'a> Params<'a> {
             Some(node) => decode(node),
             None => serde_json::from_str("{}"),
         };
-        decoded.map_err(|error| ErrorObject::invalid_params(format!("Invalid params: {error}")))
+        decoded.map_err(|error| {
+            let why = without_position(&error);
+            ErrorObject::invalid_params(format!("Invalid params: {why}"))
+        })
     }
 }
 
@@ -250,6 +253,8 @@ pub struct Malformed {
     pub id: Option<RequestId>,
     /// Does it look like a response? Responses are never answered.
     pub response: bool,
+    /// Does it look like a notification? They are never answered either.
+    pub notification: bool,
 }
 
 /// Where the scanner remembers keys between messages, so that scanning allocates nothing.
@@ -300,7 +305,7 @@ impl Scanner {
     /// Reads one message.
     pub fn scan<'a>(&mut self, bytes: &'a [u8], limits: &Limits) -> Result<Message<'a>, Malformed> {
         if bytes.starts_with(b"\xef\xbb\xbf") {
-            return Err(unreadable(Fault::ByteOrderMark));
+            return Err(unreadable(bytes, Fault::ByteOrderMark, limits));
         }
         if bytes.len() > limits.message_bytes || bytes.len() > u32::MAX as usize {
             return Err(skimmed(
@@ -310,13 +315,13 @@ impl Scanner {
             ));
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return Err(unreadable(Fault::NotUtf8));
+            return Err(unreadable(bytes, Fault::NotUtf8, limits));
         };
         let mut items = std::mem::take(&mut self.items);
         items.clear();
         let mut cursor = Cursor::new(text, &mut self.keys, items, limits);
         cursor.message().map_err(|Stop| match cursor.fault {
-            fault @ Fault::NotJson(..) => unreadable(fault),
+            fault @ Fault::NotJson(..) => unreadable(bytes, fault, limits),
             fault => skimmed(bytes, fault, limits),
         })
     }
@@ -335,11 +340,18 @@ impl Scanner {
     }
 }
 
-fn unreadable(fault: Fault) -> Malformed {
+/// What is no JSON has no id, as the specification of JSON-RPC wants it. But what looks like the
+/// answer to a request ends that request: nobody else will.
+fn unreadable(bytes: &[u8], fault: Fault, limits: &Limits) -> Malformed {
+    let skimmed = skimmed(bytes, fault, limits);
+    if skimmed.response && skimmed.id.is_some() {
+        return skimmed;
+    }
     Malformed {
-        fault,
+        fault: skimmed.fault,
         id: None,
         response: false,
+        notification: false,
     }
 }
 
@@ -430,8 +442,13 @@ impl<'a, 's> Cursor<'a, 's> {
     fn envelope(&mut self) -> Result<Parts<'a>, Stop> {
         let mut parts = Parts::default();
         self.members(1, |cursor, key| {
-            let slot = match key.of(cursor.text) {
-                _ if key.escaped => return cursor.raw(1).map(drop),
+            let name = match key.escaped {
+                false => Cow::Borrowed(key.of(cursor.text)),
+                true => unescape(&format!("\"{}\"", key.of(cursor.text)))
+                    .into_owned()
+                    .into(),
+            };
+            let slot = match &*name {
                 "params" => return cursor.params(&mut parts),
                 "jsonrpc" => &mut parts.jsonrpc,
                 "id" => &mut parts.id,

@@ -66,6 +66,7 @@ impl Skim {
         Malformed {
             fault,
             response: !self.has_method && self.has_outcome,
+            notification: self.has_method && self.id_seen == 0,
             id,
         }
     }
