@@ -11,7 +11,7 @@ pub(crate) fn run() -> Outcome {
         println!("cargo fuzz is not installed: nothing was fuzzed");
         return Ok(());
     }
-    for target in ["message", "lines", "template"] {
+    for target in ["message", "lines", "model", "template", "path", "terminal"] {
         self::run_target(target)?;
     }
     Ok(())

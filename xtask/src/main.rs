@@ -119,10 +119,14 @@ fn counted(command: &mut Command) -> Outcome {
 }
 
 fn soak() -> Outcome {
+    // The programs that the tests start.
+    run(cargo().args(["build", "--release", "--package", "compere-cli"]))?;
     run(cargo()
         .args(["test", "--release", "--workspace"])
         .env("PROPTEST_CASES", "20000")
-        .env("COMPERE_SOAK", "1"))
+        .env("COMPERE_KILLS", "10000")
+        .env("COMPERE_RACE_OPERATIONS", "10000000")
+        .env("COMPERE_REQUIRE_SCHEMAS", "1"))
 }
 
 fn step(name: &str) {

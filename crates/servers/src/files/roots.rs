@@ -15,6 +15,7 @@ use compere::model::Root;
 use compere::{Context, Session, ToolError};
 use percent_encoding::percent_decode_str;
 
+use crate::files::read::TEXT_BYTES;
 use crate::files::watch::Watcher;
 
 /// A client that declared roots but does not tell them is not waited for longer.
@@ -171,6 +172,17 @@ impl View {
 }
 
 impl Place<'_> {
+    /// Where it is inside of its root: plain names only, `.` for the root itself.
+    pub fn inside(&self) -> &Path {
+        &self.inside
+    }
+
+    /// The text of the file, if it is one that may be read.
+    pub fn read_text(&self) -> Result<String, ToolError> {
+        let bytes = self.read(TEXT_BYTES)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// The absolute path, for names.
     pub(super) fn path(&self) -> PathBuf {
         if self.inside == Path::new(".") {
