@@ -21,7 +21,7 @@ Examples:
   compere tools -- npx -y @modelcontextprotocol/server-everything
   compere call read_text_file path=README.md --on files:.
   compere call echo message=hello --json --on everything
-  compere read demo://resource/static/1 --on everything
+  compere read demo://resource/dynamic/text/1 --on everything
   compere doctor -- ./my-server
 
 Arguments of tools and prompts:

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use compere::model::code;
 use compere::proto::Error as ProtocolError;
 use compere::{Error, ErrorKind};
 
@@ -78,6 +79,12 @@ impl From<Error> for Failure {
                 vec!["Give it more time with --timeout SECONDS.".to_owned()],
             ),
             ErrorKind::Setup => (2, Vec::new()),
+            ErrorKind::Protocol(ProtocolError::Refused(refusal))
+                if refusal.code == code::RESOURCE_NOT_FOUND =>
+            {
+                let hint = "`compere resources` and `compere templates` list what there is.";
+                (1, vec![hint.to_owned()])
+            }
             _ => (1, Vec::new()),
         };
         Self {

@@ -13,6 +13,7 @@ pub mod reply;
 pub mod resources;
 pub mod schema;
 pub mod session;
+pub(crate) mod texts;
 pub mod tools;
 pub(crate) mod validate;
 

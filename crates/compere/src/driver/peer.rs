@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::driver::outbox::{Item, OnProgress, Outbox, Waiter};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What the handshake settled.
 #[derive(Debug, Clone)]
@@ -128,14 +128,8 @@ impl PendingRequest {
     pub(crate) async fn decode<R: DeserializeOwned>(self, method: Method) -> Result<R> {
         let raw = self.await?;
         serde_json::from_str(&raw).map_err(|error| {
-            Error::because(
-                crate::error::ErrorKind::Protocol(
-                    PeerMisbehaved::ResultDoesNotFit(method, without_position(&error).into_owned())
-                        .into(),
-                ),
-                format!("the result of {method} does not fit"),
-                error,
-            )
+            let why = without_position(&error).into_owned();
+            ProtocolError::from(PeerMisbehaved::ResultDoesNotFit(method, why)).into()
         })
     }
 }

@@ -76,6 +76,9 @@ struct Request {
     input: Option<Input>,
 }
 
+/// Texts by their names.
+type Texts = std::collections::BTreeMap<String, String>;
+
 /// A handler that is about to be polled, or the answer already.
 type Begun = Result<Work, Outcome>;
 
@@ -260,9 +263,11 @@ impl ServerSide {
             Ok(arguments) => arguments,
             Err(started) => return started,
         };
-        if let Err(error) = check_prompt_arguments(prompt, &arguments) {
-            return Started::Done(error.into());
-        }
+        let texts = match prompt_arguments(prompt, &arguments) {
+            Ok(texts) => texts,
+            Err(error) => return Started::Done(error.into()),
+        };
+        let arguments = Arguments::Texts(&texts, arguments.as_json());
         let call = Call::new(&self.session, arguments, None, request.token, request.input);
         let begun = guarded(&name, || {
             let future = (prompt.handler)(&call);
@@ -277,13 +282,13 @@ impl ServerSide {
         start(begun, &call, context)
     }
 
-    /// The handler of a URI, with the variables of its template as JSON.
-    fn find_resource(&self, uri: &str) -> Option<(ResourceHandler, Option<String>, String)> {
+    /// The handler of a URI, with the variables of its template.
+    fn find_resource(&self, uri: &str) -> Option<(ResourceHandler, Option<String>, Texts)> {
         if let Some(resource) = self.registry.resources.get(uri, || self.session()) {
             return Some((
                 resource.handler.clone(),
                 resource.definition.mime_type.clone(),
-                "{}".to_owned(),
+                Texts::new(),
             ));
         }
         let session = self.session();
@@ -292,11 +297,10 @@ impl ServerSide {
             .visible(&session)
             .find_map(|template| {
                 let variables = template.template.as_ref().ok()?.matches(uri)?;
-                let arguments = serde_json::to_string(&variables).ok()?;
                 Some((
                     template.handler.clone(),
                     template.definition.mime_type.clone(),
-                    arguments,
+                    variables,
                 ))
             })
     }
@@ -312,12 +316,13 @@ impl ServerSide {
             Err(error) => return Started::Done(error.into()),
         };
         let not_found = request.revision.rules().resource_not_found_code;
-        let Some((handler, mime_type, arguments)) = self.find_resource(&uri) else {
+        let Some((handler, mime_type, variables)) = self.find_resource(&uri) else {
             return Started::Done(resource_not_found(&uri, not_found).into());
         };
+        let as_json = serde_json::to_string(&variables).unwrap_or_default();
         let call = Call::new(
             &self.session,
-            Arguments::Text(&arguments),
+            Arguments::Texts(&variables, &as_json),
             Some(&uri),
             request.token,
             request.input,
@@ -525,15 +530,14 @@ fn object<'p>(params: &'p Params<'_>, member: &str) -> Result<Arguments<'p>, Sta
     }
 }
 
-fn check_prompt_arguments(
+fn prompt_arguments(
     prompt: &ServerPrompt,
     arguments: &Arguments<'_>,
-) -> Result<(), ErrorObject> {
-    let given: std::collections::BTreeMap<String, String> =
-        arguments.decode().map_err(|error| {
-            let why = without_position(&error);
-            ErrorObject::invalid_params(format!("Invalid params: arguments: {why}"))
-        })?;
+) -> Result<Texts, ErrorObject> {
+    let given: Texts = arguments.decode().map_err(|error| {
+        let why = without_position(&error);
+        ErrorObject::invalid_params(format!("Invalid params: arguments: {why}"))
+    })?;
     let missing = prompt
         .definition
         .arguments
@@ -545,7 +549,7 @@ fn check_prompt_arguments(
             "Missing required argument: {}",
             argument.name
         ))),
-        None => Ok(()),
+        None => Ok(given),
     }
 }
 

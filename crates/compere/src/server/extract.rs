@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use compere_proto::jsonrpc::ProgressToken;
+use compere_proto::jsonrpc::{ErrorObject, ProgressToken};
 use compere_proto::wire::decode::decode;
 use compere_proto::wire::tape::Node;
 use schemars::{JsonSchema, Schema};
@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use crate::driver::call::{CallShared, Input};
 use crate::server::context::Context;
 use crate::server::reply::ToolError;
-use crate::server::schema;
 use crate::server::session::SessionShared;
+use crate::server::{schema, texts};
 use compere_proto::wire::decode::without_position;
 
 /// Values that handlers share, by type.
@@ -44,6 +44,8 @@ impl States {
 pub(crate) enum Arguments<'a> {
     Scanned(Node<'a>),
     Text(&'a str),
+    /// All of them texts, and the same as JSON.
+    Texts(&'a BTreeMap<String, String>, &'a str),
 }
 
 impl<'a> Arguments<'a> {
@@ -52,14 +54,14 @@ impl<'a> Arguments<'a> {
     pub(crate) fn node(&self) -> Option<Node<'a>> {
         match self {
             Self::Scanned(node) => Some(*node),
-            Self::Text(_) => None,
+            Self::Text(_) | Self::Texts(..) => None,
         }
     }
 
     pub(crate) fn as_json(&self) -> &'a str {
         match self {
             Self::Scanned(node) => node.as_json(),
-            Self::Text(text) => text,
+            Self::Text(text) | Self::Texts(_, text) => text,
         }
     }
 
@@ -67,6 +69,7 @@ impl<'a> Arguments<'a> {
         match self {
             Self::Scanned(node) => decode(*node),
             Self::Text(text) => serde_json::from_str(text),
+            Self::Texts(texts, _) => texts::decode(texts),
         }
     }
 }
@@ -171,7 +174,14 @@ pub struct Args<T>(pub T);
 impl<T: DeserializeOwned + JsonSchema + Send> FromCall for Args<T> {
     fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
         call.arguments.decode().map(Self).map_err(|error| {
-            ToolError::new(format!("Invalid arguments: {}", without_position(&error)))
+            let why = without_position(&error);
+            match call.arguments {
+                // Not the words of a model: of a URI, or of a form that a person filled in.
+                Arguments::Texts(..) => ToolError::protocol(ErrorObject::invalid_params(format!(
+                    "Invalid params: {why}"
+                ))),
+                _ => ToolError::new(format!("Invalid arguments: {why}")),
+            }
         })
     }
 
@@ -198,7 +208,10 @@ pub struct Variables(pub BTreeMap<String, String>);
 
 impl FromCall for Variables {
     fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
-        Ok(Self(call.arguments.decode()?))
+        Ok(Self(match call.arguments {
+            Arguments::Texts(texts, _) => texts.clone(),
+            arguments => arguments.decode()?,
+        }))
     }
 }
 
@@ -244,7 +257,7 @@ impl<T: Clone + Send + Sync + 'static> FromCall for State<T> {
             .states
             .get()
             .map(Self)
-            .ok_or_else(|| ToolError::protocol(compere_proto::jsonrpc::ErrorObject::internal()))
+            .ok_or_else(|| ToolError::protocol(ErrorObject::internal()))
     }
 
     fn required_state() -> Option<(TypeId, &'static str)> {
