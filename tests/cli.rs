@@ -344,3 +344,224 @@ fn signals_end_a_server_in_order() {
         drop(input);
     }
 }
+
+#[test]
+fn data_is_kept_and_nothing_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let save = folder.path().join("kept");
+    let save = save.to_str().unwrap();
+    for _ in 0..2 {
+        ok(&[
+            "call",
+            "get-tiny-image",
+            "--save",
+            save,
+            "--on",
+            "everything",
+        ]);
+    }
+    let read = ["read", "demo://resource/dynamic/blob/1", "--save", save];
+    ok(&[&read[..], &["--on", "everything"]].concat());
+    let mut names: Vec<String> = std::fs::read_dir(save)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["1.bin", "image-2.png", "image.png"]);
+    let image = std::fs::read(Path::new(save).join("image.png")).unwrap();
+    assert!(image.starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn arguments_come_from_files_and_from_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    std::fs::write(&file, "from a file").unwrap();
+    let pair = format!("message=@{}", file.display());
+    assert_eq!(
+        ok(&["call", "echo", &pair, "--on", "everything"]),
+        "from a file\n"
+    );
+    for arguments in [["--args", "-"], ["message=@-", "-v"]] {
+        let mut child = Command::new(compere())
+            .args(["call", "echo", "--on", "everything"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let typed = match arguments[0] {
+            "--args" => r#"{"message": "typed"}"#,
+            _ => "typed",
+        };
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(typed.as_bytes())
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.stdout, b"typed\n", "{arguments:?}");
+    }
+    let missing = fails(
+        2,
+        &["call", "echo", "message=@/no/such", "--on", "everything"],
+    );
+    assert!(missing.contains("/no/such"), "{missing}");
+    let slip = fails(2, &["call", "echo", "mesage=x", "--on", "everything"]);
+    assert!(slip.contains("Did you mean message?"), "{slip}");
+}
+
+#[test]
+fn secrets_go_by_file_or_by_name_and_never_by_argument() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("env");
+    std::fs::write(&file, "# for the server\nCOMPERE_TEST_SECRET=s3cret\n").unwrap();
+    // The server tells what it was given, and ends.
+    let tell = "echo \"$COMPERE_TEST_SECRET-$COMPERE_TEST_OTHER\" >&2; cat /proc/$PPID/cmdline >&2; exit 1";
+    let output = Command::new(compere())
+        .args(["info", "--env-file"])
+        .arg(&file)
+        .args(["--env", "COMPERE_TEST_OTHER", "--", "/bin/sh", "-c", tell])
+        .env("COMPERE_TEST_OTHER", "0ther")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.contains("s3cret-0ther"), "{words}");
+    assert_eq!(words.matches("s3cret").count(), 1, "{words}");
+    std::fs::write(&file, "s3cret without a name\n").unwrap();
+    let file = file.to_str().unwrap();
+    let words = fails(2, &["info", "--env-file", file, "--", "true"]);
+    assert!(
+        words.contains("line 1") && !words.contains("s3cret"),
+        "{words}"
+    );
+}
+
+#[test]
+fn subscribed_changes_are_printed() {
+    use std::io::BufRead;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().canonicalize().unwrap().join("watched");
+    std::fs::write(&file, "before").unwrap();
+    let uri = format!("file://{}", file.display());
+    let mut child = Command::new(compere())
+        .args(["subscribe", &uri, "--count", "1", "--read"])
+        .args(["--on", &format!("files:{}", folder.path().display())])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut words = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(words.next().unwrap().unwrap().contains("subscribed"));
+    std::fs::write(&file, "after").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, format!("{uri}:\nafter\n"));
+}
+
+#[test]
+fn sampling_is_for_a_person_or_for_nobody() {
+    let call = [
+        "call",
+        "trigger-sampling-request",
+        "prompt=why",
+        "--on",
+        "everything",
+    ];
+    // Without a terminal there is no sampling to ask for.
+    let words = fails(4, &call);
+    assert!(words.contains("sampling"), "{words}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let typed = |typed: &str, more: &str| {
+        let shell = format!(
+            "printf '%s' \"$TYPED\" | script -qec '{} {} {more}' {}",
+            compere().display(),
+            call.join(" "),
+            folder.path().join("tty").display()
+        );
+        let output = Command::new("sh")
+            .args(["-c", &shell])
+            .env("TYPED", typed)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let answered = typed("because\n.\n", "");
+    assert!(answered.contains("| why"), "{answered}");
+    assert!(
+        answered.contains("a person at a terminal says: because"),
+        "{answered}"
+    );
+    let refused = typed(".\n", "");
+    assert!(refused.contains("the person refused"), "{refused}");
+    let denied = typed("", "--sampling deny");
+    assert!(!denied.contains("| why"), "{denied}");
+}
+
+#[test]
+fn bash_completes_commands_tools_and_values() {
+    let complete = |line: &str| {
+        let script = format!(
+            r#"source <(compere completions bash); COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}
+            COMP_WORDS=(x); COMP_CWORD=0; compopt() {{ :; }}; _compere; printf '%s\n' "${{COMPREPLY[@]}}""#
+        );
+        let programs = compere().parent().unwrap().to_path_buf();
+        let output = Command::new("bash")
+            .args(["--norc", "-c", &script])
+            .env(
+                "PATH",
+                format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()),
+            )
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("compere doc"), ["doctor"]);
+    assert_eq!(complete("compere call --sampling d"), ["deny"]);
+    assert_eq!(
+        complete("compere call --on files:. get_f"),
+        ["get_file_info"]
+    );
+    // Only what stands behind the last = is bash's to complete.
+    assert_eq!(
+        complete("compere call --on files:. edit_file dryRun=t"),
+        ["true"]
+    );
+}
+
+#[test]
+fn the_tools_of_a_command_are_remembered_and_it_is_not_started_for_a_key() {
+    let cache = tempfile::tempdir().unwrap();
+    let witness = cache.path().join("started");
+    let server = format!(
+        "touch {} && exec {} serve everything",
+        witness.display(),
+        compere().display()
+    );
+    let command = ["--", "/bin/sh", "-c", &server];
+    let run = |arguments: &[&str]| {
+        let output = Command::new(compere())
+            .args(arguments)
+            .env("XDG_CACHE_HOME", cache.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let line = format!("compere call get-tiny-i -- /bin/sh -c '{server}'");
+    let candidates = || run(&["__complete", &line, "23"]);
+    assert_eq!(candidates(), "");
+    assert!(!witness.exists(), "a key started the server");
+    run(&[&["tools"][..], &command[..]].concat());
+    assert!(witness.exists());
+    std::fs::remove_file(&witness).unwrap();
+    assert_eq!(candidates().trim(), "get-tiny-image");
+    assert!(!witness.exists(), "a key started the server");
+}

@@ -5,10 +5,11 @@ _compere() {
     local candidate help
     while IFS=$'\t' read -r candidate help; do
         candidate="${candidate//:/\\:}"
+        [[ -n $help ]] && candidate="$candidate:$help"
         if [[ $candidate == *= ]]; then
-            open+=("$candidate:$help")
+            open+=("$candidate")
         else
-            plain+=("$candidate:$help")
+            plain+=("$candidate")
         fi
     done < <(compere __complete "$BUFFER" "$CURSOR" 2>/dev/null)
     if (( ${#plain} + ${#open} == 0 )); then
