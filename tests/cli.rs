@@ -473,7 +473,7 @@ fn sampling_is_for_a_person_or_for_nobody() {
         "--on",
         "everything",
     ];
-    // Without a terminal there is no sampling to ask for.
+    // A-SAMP-05: without a person to see it there is no sampling.
     let words = fails(4, &call);
     assert!(words.contains("sampling"), "{words}");
 

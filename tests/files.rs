@@ -97,6 +97,7 @@ async fn read(client: &Client, path: &Path) -> Option<String> {
 
 #[tokio::test]
 async fn roots_of_the_client_narrow_what_was_granted() {
+    // A-ROOT-12 A-ROOT-13 A-RES-15 A-RES-17
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
     for name in ["granted/inner", "granted/other", "foreign"] {
@@ -136,6 +137,10 @@ async fn roots_of_the_client_narrow_what_was_granted() {
     assert_eq!(allowed(&client).await, [granted.display().to_string()]);
     let client = client_with_roots(server(), vec![root(&granted.join("out"))]).await;
     assert!(allowed(&client).await.is_empty());
+
+    // A-ROOT-11: one that is not there is no root.
+    let client = client_with_roots(server(), vec![root(&granted.join("gone")), root(&inner)]).await;
+    assert_eq!(allowed(&client).await, [inner.display().to_string()]);
 
     // Without a grant the client's roots are the grant; without either there is nothing.
     let client = client_with_roots(
