@@ -45,6 +45,11 @@ impl Failure {
         }
     }
 
+    /// Was it Ctrl-C?
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.code == 130
+    }
+
     /// What to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

@@ -24,7 +24,7 @@ pub(crate) async fn run(subscribe: Subscribe) -> Result<ExitCode, Failure> {
         }
     });
     let says = line.clone();
-    with_builder(&subscribe.connection, &line, builder, async |client| {
+    let watching = with_builder(&subscribe.connection, &line, builder, async |client| {
         for uri in &subscribe.uris {
             client.subscribe(uri).await?;
         }
@@ -38,9 +38,13 @@ pub(crate) async fn run(subscribe: Subscribe) -> Result<ExitCode, Failure> {
             left -= 1;
         }
         Ok(())
-    })
-    .await?;
-    Ok(ExitCode::SUCCESS)
+    });
+    match watching.await {
+        // That is how it is meant to end.
+        Err(failure) if failure.is_interrupted() => Ok(ExitCode::SUCCESS),
+        Err(failure) => Err(failure),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+    }
 }
 
 async fn show(client: &Client, uri: &str, subscribe: &Subscribe) -> Result<(), Failure> {
