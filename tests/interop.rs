@@ -57,6 +57,8 @@ fn compere() -> PathBuf {
 struct Watch {
     schema: Arc<Mutex<SchemaCheck>>,
     faults: Arc<Mutex<Vec<String>>>,
+    /// The request that began the conversation.
+    opening: Arc<Mutex<String>>,
 }
 
 impl Watch {
@@ -65,10 +67,31 @@ impl Watch {
         Self {
             schema: Arc::new(Mutex::new(schema)),
             faults: Arc::default(),
+            opening: Arc::default(),
+        }
+    }
+
+    /// The schema of the revision that is offered, and then of the one that was agreed on.
+    fn follow(&self, line: &str) {
+        let message: Value = serde_json::from_str(line).unwrap_or_default();
+        let offered = (message["method"] == "initialize")
+            .then(|| message["params"]["protocolVersion"].as_str())
+            .flatten();
+        let agreed = message["result"]["protocolVersion"].as_str();
+        let version = offered.or(agreed).and_then(|version| version.parse().ok());
+        if let Some(revision) = version {
+            let mut schema = SchemaCheck::load(revision).expect("run `cargo xtask peers`");
+            if agreed.is_some() {
+                schema.observe(Author::Client, &self.opening.lock().unwrap());
+            } else {
+                line.clone_into(&mut self.opening.lock().unwrap());
+            }
+            *self.schema.lock().unwrap() = schema;
         }
     }
 
     fn see(&self, ours: Author, sent: bool, line: &str) {
+        self.follow(line);
         let theirs = match ours {
             Author::Client => Author::Server,
             Author::Server => Author::Client,
@@ -151,11 +174,21 @@ async fn text(client: &Client, tool: &str, arguments: Value) -> String {
 // A-ARCH-02 A-STDIO-02: one client, one server, one process of its own.
 #[tokio::test]
 async fn our_client_and_the_reference_everything_server() {
+    for revision in Revision::NEGOTIABLE.iter().copied() {
+        the_reference_everything_server_in(revision).await;
+    }
+}
+
+async fn the_reference_everything_server_in(revision: Revision) {
     let (watch, heard) = (Watch::new(), Heard::default());
     let server =
         peer("npm-servers/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
-    let client = connect(node(&server).arg("stdio"), &watch, &heard).await;
-    assert_eq!(client.revision(), Revision::V2024_11_05);
+    let client = builder(&heard)
+        .revisions(&[revision])
+        .connect(Tapped::new(node(&server).arg("stdio"), watch.listener()))
+        .await
+        .unwrap();
+    assert_eq!(client.revision(), revision);
     client.ping().await.unwrap();
     let tools = client.tools().collect().await.unwrap();
     assert!(tools.len() >= 8, "{tools:?}");

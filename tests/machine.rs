@@ -75,7 +75,7 @@ fn the_client_asks_for_the_newest_version_and_says_that_it_is_ready() {
     session.connect(at(0.0)).unwrap();
     let first = said(&mut session);
     assert_eq!(first[0]["method"], "initialize");
-    assert_eq!(first[0]["params"]["protocolVersion"], "2024-11-05");
+    assert_eq!(first[0]["params"]["protocolVersion"], "2025-11-25");
     assert_eq!(first[0]["params"]["clientInfo"]["name"], "machine");
     let result = json!({"protocolVersion": "2024-11-05", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
     tell(
@@ -133,7 +133,7 @@ fn a_version_that_we_do_not_speak_ends_the_connection() {
     );
     let expected = PeerIncompatible::Version {
         offered: "2099-01-01".to_owned(),
-        supported: vec![Revision::V2024_11_05],
+        supported: Revision::NEGOTIABLE.to_vec(),
     };
     assert_eq!(session.poll_output(), Some(Output::Close(expected.into())));
     assert!(session.is_closed());

@@ -74,20 +74,14 @@ async fn play_in_memory(revision: Revision) {
     report(&failures, cases.len());
 }
 
-#[tokio::test(start_paused = true)]
-async fn transcripts_of_2024_11_05_in_memory() {
-    play_in_memory(Revision::V2024_11_05).await;
-}
-
-#[tokio::test]
-async fn transcripts_of_2024_11_05_over_stdio() {
-    let revision = Revision::V2024_11_05;
+async fn play_over_stdio(revision: Revision) {
     let cases = cases(revision);
     let mut failures = Vec::new();
     let mut played = 0;
     // Real time: what needs an hour is played in memory only.
     for case in cases.iter().filter(|case| !case.needs_clock()) {
         let mut server = tokio::process::Command::new(env!("CARGO_BIN_EXE_fixture-server"))
+            .arg(revision.as_str())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -102,4 +96,24 @@ async fn transcripts_of_2024_11_05_over_stdio() {
         played += 1;
     }
     report(&failures, played);
+}
+
+#[tokio::test(start_paused = true)]
+async fn transcripts_of_2024_11_05_in_memory() {
+    play_in_memory(Revision::V2024_11_05).await;
+}
+
+#[tokio::test]
+async fn transcripts_of_2024_11_05_over_stdio() {
+    play_over_stdio(Revision::V2024_11_05).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn transcripts_of_2025_03_26_in_memory() {
+    play_in_memory(Revision::V2025_03_26).await;
+}
+
+#[tokio::test]
+async fn transcripts_of_2025_03_26_over_stdio() {
+    play_over_stdio(Revision::V2025_03_26).await;
 }

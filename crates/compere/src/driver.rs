@@ -24,6 +24,7 @@ use compere_proto::connection::{Ignored, Inbound, Output, Received};
 use compere_proto::error::PeerMisbehaved;
 use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::progress::ProgressParams;
+use compere_proto::wire::batch;
 use compere_proto::wire::encode;
 use compere_proto::wire::line::{Frame, Lines};
 use compere_proto::wire::project::Project;
@@ -295,6 +296,16 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
     }
 
     fn handle_message(&mut self, now: Moment, bytes: &[u8], context: &mut Context<'_>) {
+        if self.session.takes_batches()
+            && batch::is_batch(bytes)
+            && let Some(parts) = batch::split(bytes, &self.limits)
+        {
+            for part in parts {
+                let received = self.session.receive(now, part);
+                self.handle(now, received, context);
+            }
+            return;
+        }
         let received = self.session.receive(now, bytes);
         self.handle(now, received, context);
     }

@@ -34,7 +34,12 @@ impl Revision {
     ];
 
     /// The revisions that a handshake offers and accepts by default, oldest first.
-    pub const NEGOTIABLE: &'static [Self] = &[Self::V2024_11_05];
+    pub const NEGOTIABLE: &'static [Self] = &[
+        Self::V2024_11_05,
+        Self::V2025_03_26,
+        Self::V2025_06_18,
+        Self::V2025_11_25,
+    ];
 
     /// The version string on the wire.
     pub const fn as_str(self) -> &'static str {

@@ -1,5 +1,6 @@
 //! Bytes to messages and back. No I/O: callers bring the bytes.
 
+pub mod batch;
 pub mod decode;
 pub mod encode;
 pub mod line;

@@ -24,6 +24,7 @@ use compere::prelude::*;
 
 use crate::files::roots::Access;
 pub use crate::files::roots::{OpenRoot, Place, View};
+use crate::files::said::Said;
 use crate::files::search::{Hits, search};
 
 /// How a server for files is put together.
@@ -145,7 +146,7 @@ async fn search_files(
     /// Globs of what to leave out, directories with all that is in them.
     #[serde(rename = "excludePatterns", default)]
     exclude_patterns: Vec<String>,
-) -> Result<String, ToolError> {
+) -> Result<Said, ToolError> {
     let view = access.view(&context).await;
     let hits = compere::server::blocking(move || -> Result<Hits, ToolError> {
         let place = view.place(&path)?;
@@ -153,5 +154,5 @@ async fn search_files(
         Ok(hits.below(place.root.path()))
     })
     .await?;
-    Ok(hits.to_string())
+    Ok(hits.to_string().into())
 }

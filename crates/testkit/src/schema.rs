@@ -55,6 +55,9 @@ impl SchemaCheck {
 
     /// Remembers a request of anyone, so that its result can be checked.
     fn remember(&mut self, author: Author, message: &Value) {
+        for part in message.as_array().into_iter().flatten() {
+            self.remember(author, part);
+        }
         if let (Some(id), Some(method)) = (message.get("id"), message["method"].as_str()) {
             self.asked
                 .insert((author, id.to_string()), method.to_owned());

@@ -63,7 +63,7 @@ async def refused(code, awaitable):
 
 async def exercise(session: ClientSession) -> None:
     result = await session.initialize()
-    assert result.protocol_version == "2024-11-05"
+    assert result.protocol_version == "2025-11-25"
     await session.send_ping()
 
     call = session.call_tool
@@ -71,7 +71,7 @@ async def exercise(session: ClientSession) -> None:
     assert any(tool.name == "echo" for tool in tools)
     assert (await call("echo", {"message": "héllo 😀"})).content[0].text == "héllo 😀"
     assert (await call("get-tiny-image", {})).content[1].mime_type == "image/png"
-    assert (await call("get-tiny-sound", {})).content[0].type == "resource"
+    assert (await call("get-tiny-sound", {})).content[0].type == "audio"
     assert (await call("get-error", {"kind": "public"})).is_error
     assert (await call("get-sum", {"a": "two", "b": 3})).is_error
     await refused(-32602, call("no-such-tool", {}))

@@ -154,6 +154,11 @@ impl Session {
         self.state == State::Operating
     }
 
+    /// May several messages come in one array? After the handshake, in the revision that has that.
+    pub fn takes_batches(&self) -> bool {
+        self.is_operating() && self.revision.rules().batching
+    }
+
     /// Is it over?
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed

@@ -228,7 +228,7 @@ impl fmt::Display for Fault {
             Self::TooManyKeys(allowed) => write!(f, "More than {allowed} members in one object"),
             Self::DuplicateKey(key) => write!(f, "Duplicate key {key:?} in one object"),
             Self::TooLarge(allowed) => write!(f, "Message larger than {allowed} bytes"),
-            Self::Batch => f.write_str("Invalid request: this revision has no batches"),
+            Self::Batch => f.write_str("Invalid request: a batch cannot be taken here"),
             Self::NotAnObject => f.write_str("Invalid request: a message is an object"),
             Self::WrongVersion => f.write_str("Invalid request: jsonrpc must be \"2.0\""),
             Self::InvalidId => f.write_str("Invalid request: an id is a string or an integer"),

@@ -86,15 +86,17 @@ impl<'a> Node<'a> {
 
     /// Its JSON text.
     pub fn as_json(self) -> &'a str {
+        let (start, end) = self.range();
+        self.tape.text.get(start..end).unwrap_or_default()
+    }
+
+    /// Where its JSON text stands in the text of the message, in bytes.
+    pub fn range(self) -> (usize, usize) {
         let item = self.item();
-        let (start, end) = match item.kind {
-            Kind::String | Kind::EscapedString => (item.start - 1, item.end + 1),
-            _ => (item.start, item.end),
-        };
-        self.tape
-            .text
-            .get(start as usize..end as usize)
-            .unwrap_or_default()
+        match item.kind {
+            Kind::String | Kind::EscapedString => (item.start as usize - 1, item.end as usize + 1),
+            _ => (item.start as usize, item.end as usize),
+        }
     }
 
     /// The text of a string, borrowed unless it has escapes.

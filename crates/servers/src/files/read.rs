@@ -10,7 +10,7 @@ use compere::prelude::*;
 use rustix::fs::OFlags;
 
 use crate::files::roots::{Access, Place, View};
-use crate::files::said::Said;
+use crate::files::said::{Said, Shown};
 
 /// The most text that one read gives back. More is read in pages of lines.
 pub(super) const TEXT_BYTES: u64 = 4 * 1024 * 1024;
@@ -348,13 +348,13 @@ pub(super) async fn read_media_file(
     context: Context,
     /// The file, absolute or relative to the first allowed directory.
     path: String,
-) -> Result<Content, ToolError> {
+) -> Result<Shown, ToolError> {
     let view = access.view(&context).await;
     compere::server::blocking(move || {
         let place = view.place(&path)?;
         let data = STANDARD.encode(place.read(MEDIA_BYTES)?);
         let mime_type = media_type(&place.inside);
-        Ok(if mime_type.starts_with("image/") {
+        Ok(Shown(if mime_type.starts_with("image/") {
             Content::image(data, mime_type)
         } else if mime_type.starts_with("audio/") {
             Content::audio(data, mime_type)
@@ -363,7 +363,7 @@ pub(super) async fn read_media_file(
             Content::resource(
                 ResourceContents::blob(uri, data).mime_type("application/octet-stream"),
             )
-        })
+        }))
     })
     .await
 }

@@ -1,7 +1,18 @@
-//! What the tools answer: text, and perhaps a remark beside it.
+//! What the tools answer: text, the same as structured content for the revisions that have it (in the
+//! shape that the reference filesystem server uses), and perhaps a remark beside it.
 
-use compere::model::{CallToolResult, Content};
+use compere::model::{CallToolResult, Content, RawJson};
+use compere::schemars::{JsonSchema, Schema};
+use compere::serde::Serialize;
 use compere::{IntoToolResult, ToolError};
+
+/// The structured form of an answer.
+#[derive(Serialize, JsonSchema)]
+#[serde(crate = "compere::serde")]
+#[schemars(crate = "compere::schemars")]
+struct Structured<T> {
+    content: T,
+}
 
 /// A text, and perhaps a remark that is no part of it, as a block of its own.
 pub(super) struct Said {
@@ -27,9 +38,29 @@ impl<T: Into<String>> From<T> for Said {
 }
 
 impl IntoToolResult for Said {
+    fn output_schema() -> Option<Schema> {
+        Some(compere::server::schema::output::<Structured<String>>())
+    }
+
     fn into_tool_result(self) -> Result<CallToolResult, ToolError> {
-        let mut result = CallToolResult::text(self.text);
+        let structured = RawJson::from_value(&Structured {
+            content: &self.text,
+        })?;
+        let mut result = CallToolResult::text(self.text).structured_content(structured);
         result.content.extend(self.note.map(Content::text));
         Ok(result)
+    }
+}
+
+/// One block of another kind.
+pub(super) struct Shown(pub(super) Content);
+
+impl IntoToolResult for Shown {
+    fn into_tool_result(self) -> Result<CallToolResult, ToolError> {
+        let content = vec![self.0];
+        let structured = RawJson::from_value(&Structured { content: &content })?;
+        Ok(CallToolResult::new()
+            .content(content)
+            .structured_content(structured))
     }
 }
