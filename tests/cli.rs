@@ -464,6 +464,73 @@ fn subscribed_changes_are_printed() {
     assert_eq!(text, format!("{uri}:\nafter\n"));
 }
 
+/// What a terminal shows when this is typed.
+fn at_a_terminal(arguments: &[&str], typed: &str, more: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let shell = format!(
+        "printf '%s' \"$TYPED\" | script -qec '{} {} {more}' {}",
+        compere().display(),
+        arguments.join(" "),
+        folder.path().join("tty").display()
+    );
+    let output = Command::new("sh")
+        .args(["-c", &shell])
+        .env("TYPED", typed)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_form_is_asked_field_by_field() {
+    let call = ["call", "trigger-elicitation-request", "--on", "everything"];
+    let words = fails(4, &call);
+    assert!(words.contains("elicitation"), "{words}");
+    // The fields come in the order of their names.
+    let shown = at_a_terminal(&call, "400\n36\ngreen\nAda\nyes\n", "");
+    assert!(
+        shown.contains("| Who are you?") && shown.contains("red | green | blue"),
+        "{shown}"
+    );
+    assert!(shown.contains("at most 150"), "{shown}");
+    assert!(
+        shown.contains("Hello Ada, Some(36), Some(Green), true"),
+        "{shown}"
+    );
+    let declined = at_a_terminal(&call, ".\n", "");
+    assert!(
+        declined.contains("They would rather not say."),
+        "{declined}"
+    );
+    let denied = at_a_terminal(&call, "", "--elicitation deny");
+    assert!(!denied.contains("| Who"), "{denied}");
+    let old = at_a_terminal(&call, "", "--protocol 2025-03-26");
+    assert!(!old.contains("| Who"), "{old}");
+}
+
+#[test]
+fn a_revision_can_be_pinned() {
+    let info = |revision| {
+        let text = ok(&[
+            "info",
+            "--json",
+            "--on",
+            "everything",
+            "--protocol",
+            revision,
+        ]);
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    for revision in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        assert_eq!(info(revision)["protocolVersion"], revision);
+    }
+    let words = fails(
+        2,
+        &["info", "--on", "everything", "--protocol", "2023-01-01"],
+    );
+    assert!(words.contains("2025-11-25"), "{words}");
+}
+
 #[test]
 fn sampling_is_for_a_person_or_for_nobody() {
     let call = [
@@ -477,21 +544,7 @@ fn sampling_is_for_a_person_or_for_nobody() {
     let words = fails(4, &call);
     assert!(words.contains("sampling"), "{words}");
 
-    let folder = tempfile::tempdir().unwrap();
-    let typed = |typed: &str, more: &str| {
-        let shell = format!(
-            "printf '%s' \"$TYPED\" | script -qec '{} {} {more}' {}",
-            compere().display(),
-            call.join(" "),
-            folder.path().join("tty").display()
-        );
-        let output = Command::new("sh")
-            .args(["-c", &shell])
-            .env("TYPED", typed)
-            .output()
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let typed = |typed: &str, more: &str| at_a_terminal(&call, typed, more);
     let answered = typed("because\n.\n", "");
     assert!(answered.contains("| why"), "{answered}");
     assert!(

@@ -70,7 +70,9 @@ async fn connect(revision: Revision, wire: &Wire) -> Client {
         builder = builder.on_elicit(|_| async {
             let mut answer = ElicitResult::new(ElicitAction::Accept);
             let name = RawJson::from_value(&"Ada").unwrap();
-            answer.content = Some(BTreeMap::from([("name".to_owned(), name)]));
+            let colour = RawJson::from_value(&"blue").unwrap();
+            let answers = [("name".to_owned(), name), ("colour".to_owned(), colour)];
+            answer.content = Some(BTreeMap::from(answers));
             Ok(answer)
         });
     }
@@ -149,6 +151,7 @@ async fn everything_fits_the_schema_of_each_revision() {
             (Revision::V2025_06_18, "\"structuredContent\""),
             (Revision::V2025_06_18, "\"outputSchema\""),
             (Revision::V2025_06_18, "\"type\":\"resource_link\""),
+            (Revision::V2025_06_18, "Hello Ada, None, Some(Blue), false"),
             (Revision::V2025_06_18, "\"method\":\"elicitation/create\""),
         ] {
             assert_eq!(wire.holds(text), revision >= since, "{revision}: {text}");

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use compere::Revision;
 use compere::model::LoggingLevel;
 
 const EXIT_CODES: &str = "\
@@ -124,8 +125,17 @@ pub(crate) struct Connection {
 
     /// When the server asks for a completion of a model: ask the person at the terminal, or
     /// deny. Without a terminal it is denied.
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = Sampling::Ask)]
-    pub(crate) sampling: Sampling,
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Asking::Ask)]
+    pub(crate) sampling: Asking,
+
+    /// When the server wants a form filled in: ask the person at the terminal, or deny. Without a
+    /// terminal it is denied.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Asking::Ask)]
+    pub(crate) elicitation: Asking,
+
+    /// Speak this revision of the protocol and no other.
+    #[arg(long, value_name = "REVISION", value_parser = revision)]
+    pub(crate) protocol: Option<Revision>,
 
     /// The least severe log messages of the server to show.
     #[arg(long, value_name = "LEVEL", value_enum)]
@@ -148,12 +158,27 @@ pub(crate) struct Connection {
     pub(crate) server: Vec<OsString>,
 }
 
-/// What becomes of sampling requests.
+/// A revision that a handshake can agree on.
+fn revision(text: &str) -> Result<Revision, String> {
+    let known = || {
+        let known: Vec<&str> = Revision::NEGOTIABLE
+            .iter()
+            .map(|known| known.as_str())
+            .collect();
+        format!("the revisions are {}", known.join(", "))
+    };
+    text.parse()
+        .ok()
+        .filter(|revision| Revision::NEGOTIABLE.contains(revision))
+        .ok_or_else(known)
+}
+
+/// What becomes of what a server wants of the person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Sampling {
+pub(crate) enum Asking {
     /// The person at the terminal answers.
     Ask,
-    /// The server is told that there is no sampling.
+    /// The server is told that there is no such thing.
     Deny,
 }
 

@@ -2,41 +2,32 @@
 //! refuses. Nothing is answered without them.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, IsTerminal, Write};
-use std::sync::Arc;
+use std::io::{BufRead, Write};
 
 use compere::client::ClientBuilder;
 use compere::client::answer::Refusal;
 use compere::model::{Content, CreateMessageParams, CreateMessageResult, Role};
 use compere::text::{escape, escape_line};
-use tokio::sync::Mutex;
 
-use crate::args::Sampling;
-use crate::progress::ProgressLine;
+use crate::args::Asking;
+use crate::person::Person;
 
 /// Lets the person answer, where there is one.
 pub(crate) fn answered_by_person(
     builder: ClientBuilder,
-    how: Sampling,
-    line: &ProgressLine,
+    how: Asking,
+    person: Option<&Person>,
 ) -> ClientBuilder {
-    let person = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if how == Sampling::Deny || !person {
+    let (Asking::Ask, Some(person)) = (how, person) else {
         return builder;
-    }
-    let line = line.clone();
-    // One question at a time, in the order in which they came.
-    let turn = Arc::new(Mutex::new(()));
+    };
+    let person = person.clone();
     builder.on_sample(move |params| {
-        let (line, turn) = (line.clone(), turn.clone());
+        let person = person.clone();
         async move {
-            let _turn = turn.lock().await;
-            line.pause(true);
-            let answer = tokio::task::spawn_blocking(move || ask(&params)).await;
-            line.pause(false);
-            match answer {
-                Ok(Ok(Some(text))) => Ok(answered(text)),
-                Ok(Ok(None)) => Err(Refusal::by_user("the person refused")),
+            match person.ask(move || ask(&params)).await {
+                Some(Ok(Some(text))) => Ok(answered(text)),
+                Some(Ok(None)) => Err(Refusal::by_user("the person refused")),
                 _ => Err(Refusal::by_user("there was nobody to ask")),
             }
         }

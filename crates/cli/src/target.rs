@@ -14,8 +14,9 @@ use compere_servers::files::Files;
 
 use crate::args::{BuiltIn, Connection};
 use crate::failure::Failure;
+use crate::person::Person;
 use crate::progress::ProgressLine;
-use crate::sampling::answered_by_person;
+use crate::{elicitation, sampling};
 use compere::text::escape_line;
 
 /// Connects to the server that was named.
@@ -91,7 +92,16 @@ pub(crate) fn builder(
             .collect::<Result<Vec<_>, _>>()?;
         builder = builder.roots(roots);
     }
-    Ok(answered_by_person(builder, connection.sampling, line))
+    if let Some(revision) = connection.protocol {
+        builder = builder.revisions(&[revision]);
+    }
+    let person = Person::present(line);
+    let builder = sampling::answered_by_person(builder, connection.sampling, person.as_ref());
+    Ok(elicitation::answered_by_person(
+        builder,
+        connection.elicitation,
+        person.as_ref(),
+    ))
 }
 
 fn log_line(message: &LogMessage) -> String {

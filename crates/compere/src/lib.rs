@@ -58,6 +58,7 @@ pub use server::Server;
 pub use server::completion::{CompletionQuery, rank};
 pub use server::context::Context;
 pub use server::extract::{Args, Call, FromCall, RawArgs, State, Uri, Variables};
+pub use server::form::Elicited;
 pub use server::handle::ServerHandle;
 pub use server::handler::Handler;
 pub use server::prompts::{IntoPrompt, ServerPrompt, prompt_fn};

@@ -5,6 +5,7 @@ pub mod context;
 pub(crate) mod core;
 pub(crate) mod dispatch;
 pub mod extract;
+pub mod form;
 pub mod handle;
 pub mod handler;
 pub mod prompts;

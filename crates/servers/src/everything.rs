@@ -9,11 +9,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use compere::model::{
-    Annotations, Content, CreateMessageParams, ElicitParams, ErrorObject, LoggingLevel,
-    PromptArgument, PromptMessage, Resource, ResourceContents, Role, SamplingMessage,
+    Annotations, Content, CreateMessageParams, ErrorObject, LoggingLevel, PromptArgument,
+    PromptMessage, Resource, ResourceContents, Role, SamplingMessage,
 };
 use compere::prelude::*;
-use compere::{CompletionQuery, ServerHandle, Variables, rank};
+use compere::{CompletionQuery, Elicited, ServerHandle, Variables, rank};
 
 /// One pixel.
 const TINY_IMAGE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -312,26 +312,46 @@ fn hundred() -> u64 {
     100
 }
 
-/// Asks the person for a name (from 2025-06-18 on).
+/// What a person says of themselves.
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "compere::serde")]
+#[schemars(crate = "compere::schemars")]
+struct Introduction {
+    /// What to call you.
+    name: String,
+    /// How old you are.
+    #[schemars(range(max = 150))]
+    age: Option<u32>,
+    /// What you like best.
+    colour: Option<Colour>,
+    /// Shall we remember you?
+    #[serde(default)]
+    remember: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase", crate = "compere::serde")]
+#[schemars(crate = "compere::schemars")]
+enum Colour {
+    Red,
+    Green,
+    Blue,
+}
+
+/// Asks the person to introduce themselves (from 2025-06-18 on).
 #[tool(name = "trigger-elicitation-request")]
 async fn trigger_elicitation_request(context: Context) -> Result<String, ToolError> {
-    let schema = json!({
-        "type": "object",
-        "properties": {"name": {"type": "string", "description": "What to call you"}},
-        "required": ["name"],
-    });
-    let question = ElicitParams::new("What is your name?").requested_schema(schema);
     let answer = context
-        .elicit("name", question)
+        .elicit_form::<Introduction>("introduction", "Who are you?")
         .await
         .map_err(|error| ToolError::new(format!("No answer: {error}")))?;
-    let name = answer
-        .content
-        .as_ref()
-        .and_then(|content| content.get("name"));
-    Ok(match name {
-        Some(name) => format!("{:?}: {}", answer.action, name.get()),
-        None => format!("{:?}", answer.action),
+    Ok(match answer {
+        Elicited::Accepted(person) => format!(
+            "Hello {}, {:?}, {:?}, {}",
+            person.name, person.age, person.colour, person.remember
+        ),
+        Elicited::Declined => "They would rather not say.".to_owned(),
+        Elicited::Cancelled => "They put it away.".to_owned(),
     })
 }
 

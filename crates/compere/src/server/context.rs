@@ -10,16 +10,18 @@ use std::sync::{Arc, PoisonError};
 use compere_proto::connection::progress_gate::Step;
 use compere_proto::connection::stateless::{self, InputRequest};
 use compere_proto::elicitation::{ElicitParams, ElicitResult};
-use compere_proto::error::Misuse;
+use compere_proto::error::{Misuse, PeerMisbehaved};
 use compere_proto::lifecycle::Implementation;
 use compere_proto::logging::{LogMessage, LoggingLevel};
 use compere_proto::object::RawJson;
 use compere_proto::pagination::Empty;
 use compere_proto::roots::{ListRootsResult, Root};
 use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
+use compere_proto::wire::decode::without_position;
 use compere_proto::wire::encode;
 use compere_proto::wire::project::Project;
 use compere_proto::{Error as ProtocolError, Method};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -27,6 +29,7 @@ use crate::driver::call::CallShared;
 use crate::driver::outbox::Item;
 use crate::driver::peer::RequestOptions;
 use crate::error::Result;
+use crate::server::form::{self, Elicited};
 use crate::server::handle::ServerHandle;
 use crate::server::session::{Session, SessionShared};
 
@@ -157,6 +160,28 @@ impl Context {
     pub async fn elicit(&self, key: &str, params: ElicitParams) -> Result<ElicitResult> {
         self.ask_projected(key, Method::ElicitationCreate, "elicitation", params)
             .await
+    }
+
+    /// Asks the person to fill in a form made from a struct of texts, numbers, truths and choices
+    /// (from 2025-06-18 on). The comments of its fields are what the person reads; an `Option` may
+    /// be left out.
+    ///
+    /// Fails before anyone is asked if the struct is no flat form.
+    ///
+    /// Cancel safety: dropping the future withdraws the question.
+    pub async fn elicit_form<T: DeserializeOwned + JsonSchema>(
+        &self,
+        key: &str,
+        message: impl Into<String>,
+    ) -> Result<Elicited<T>> {
+        let form = form::requested::<T>().map_err(|why| misuse(Misuse::Other(why)))?;
+        let params = ElicitParams::new(message).requested_schema(form);
+        let result = self.elicit(key, params).await?;
+        form::outcome(result).map_err(|error| {
+            let why = without_position(&error).into_owned();
+            let method = Method::ElicitationCreate;
+            ProtocolError::from(PeerMisbehaved::ResultDoesNotFit(method, why)).into()
+        })
     }
 
     async fn ask_projected<P: Serialize + Project, R: DeserializeOwned>(

@@ -539,16 +539,37 @@ impl Project for ElicitParams {
         let Self {
             message: _,
             mode,
-            requested_schema: _,
+            requested_schema,
             url: _,
             elicitation_id: _,
             meta: _,
             extra: _,
         } = self;
-        if to == V2025_06_18 && mode.as_deref() == Some("form") {
-            *mode = None;
+        if to == V2025_06_18 {
+            if mode.as_deref() == Some("form") {
+                *mode = None;
+            }
+            if let Some(form) = requested_schema {
+                without_defaults(form);
+            }
         }
     }
+}
+
+/// Before 2025-11-25 only a truth in a form has a default.
+fn without_defaults(form: &mut RawJson) {
+    let Ok(mut schema) = form.decode::<Value>() else {
+        return;
+    };
+    let fields = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for field in fields.into_iter().flat_map(Map::values_mut) {
+        if field["type"] != "boolean"
+            && let Some(members) = field.as_object_mut()
+        {
+            members.remove("default");
+        }
+    }
+    *form = schema.into();
 }
 
 impl Project for ProgressParams {
