@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod call;
 pub mod list;
+pub(crate) mod promises;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,6 +40,7 @@ use tokio::sync::{oneshot, watch};
 use crate::client::answer::{Changed, ClientSide, Handlers, Refusal, Roots, boxed};
 use crate::client::call::CallTool;
 use crate::client::list::List;
+use crate::client::promises::Promises;
 use crate::driver::Driver;
 use crate::driver::outbox::Item;
 use crate::driver::peer::{Agreed, Peer, RequestOptions};
@@ -63,6 +65,7 @@ pub struct Client {
 struct ClientInner {
     peer: Peer,
     roots: Arc<Roots>,
+    promises: Arc<Promises>,
     ended: watch::Receiver<Option<Result<()>>>,
 }
 
@@ -259,6 +262,7 @@ impl ClientBuilder {
         let stream = target.open(&self.limits)?;
         let peer = Peer::new(&self.limits);
         let roots = Arc::new(Roots::default());
+        let promises = Arc::new(Promises::default());
         let config = self.config();
         roots.set(self.roots.unwrap_or_default());
         let (ready, is_ready) = oneshot::channel();
@@ -266,6 +270,7 @@ impl ClientBuilder {
             peer: peer.clone(),
             handlers: self.handlers,
             roots: roots.clone(),
+            promises: promises.clone(),
             ready: Some(ready),
         };
         let machine = Machine::client(config, peer.ids.clone());
@@ -276,7 +281,12 @@ impl ClientBuilder {
             let outcome = driver.run().await;
             ending.send_replace(Some(outcome));
         });
-        let inner = ClientInner { peer, roots, ended };
+        let inner = ClientInner {
+            peer,
+            roots,
+            promises,
+            ended,
+        };
         match is_ready.await {
             Ok(Ok(())) => Ok(Client {
                 inner: Arc::new(inner),
@@ -364,12 +374,16 @@ impl Client {
 
     /// Calls a tool. `arguments` is anything that serialises to an object; `()` for none.
     pub fn call(&self, name: impl Into<String>, arguments: impl Serialize) -> CallTool {
-        CallTool::new(self.peer().clone(), name.into(), &arguments)
+        let promises = self.inner.promises.clone();
+        CallTool::new(self.peer().clone(), promises, name.into(), &arguments)
     }
 
     /// The tools.
     pub fn tools(&self) -> List<Tool> {
-        List::new::<ListToolsResult>(self.peer().clone())
+        let (promises, limits) = (self.inner.promises.clone(), self.peer().limits.clone());
+        List::seen_by::<ListToolsResult>(self.peer().clone(), move |tools| {
+            promises.learn(tools, &limits);
+        })
     }
 
     /// The prompts.

@@ -26,6 +26,7 @@ pub mod client;
 pub mod server;
 pub mod text;
 pub mod transport;
+mod validate;
 
 /// The types of the protocol, newest shape, one module per page of the specification.
 pub mod model {

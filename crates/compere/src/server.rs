@@ -16,7 +16,6 @@ pub mod schema;
 pub mod session;
 pub(crate) mod texts;
 pub mod tools;
-pub(crate) mod validate;
 
 use std::fmt;
 use std::future::Future;

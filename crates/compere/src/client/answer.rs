@@ -16,6 +16,7 @@ use compere_proto::wire::scan::Params;
 use compere_proto::{Method, Moment};
 use tokio::sync::oneshot;
 
+use crate::client::promises::Promises;
 use crate::driver::call::{BoxFuture, CallShared, Handling, Work};
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
@@ -92,6 +93,7 @@ pub(crate) struct ClientSide {
     pub(crate) peer: Peer,
     pub(crate) handlers: Handlers,
     pub(crate) roots: Arc<Roots>,
+    pub(crate) promises: Arc<Promises>,
     /// Told when the handshake is done, or that it never will be.
     pub(crate) ready: Option<oneshot::Sender<Result<()>>>,
 }
@@ -138,7 +140,10 @@ impl Side for ClientSide {
                     on_log(message);
                 }
             }
-            Method::ToolsListChanged => changed(Changed::Tools),
+            Method::ToolsListChanged => {
+                self.promises.forget();
+                changed(Changed::Tools);
+            }
             Method::PromptsListChanged => changed(Changed::Prompts),
             Method::ResourcesListChanged => changed(Changed::Resources),
             Method::ResourcesUpdated => {

@@ -3,21 +3,26 @@
 use std::future::{Future, IntoFuture};
 use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use compere_proto::Method;
-use compere_proto::error::Misuse;
+use compere_proto::error::{Misuse, PeerMisbehaved};
 use compere_proto::object::{Meta, RawJson};
 use compere_proto::progress::ProgressParams;
 use compere_proto::tools::{CallToolParams, CallToolResult};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::client::promises::Promises;
 use crate::driver::outbox::OnProgress;
 use crate::driver::peer::{Peer, RequestOptions};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A call that is about to be made: await it, after setting what is unusual.
+///
+/// If the tools were listed before, structured content is held against the schema that the tool
+/// promised; what does not fit is an error.
 ///
 /// Cancel safety: dropping the future withdraws the call; whether the tool had its effect by then
 /// is unknown.
@@ -27,12 +32,19 @@ pub struct CallTool {
     name: String,
     arguments: Result<RawJson, String>,
     options: RequestOptions,
+    promises: Arc<Promises>,
 }
 
 impl CallTool {
-    pub(crate) fn new(peer: Peer, name: String, arguments: &impl Serialize) -> Self {
+    pub(crate) fn new(
+        peer: Peer,
+        promises: Arc<Promises>,
+        name: String,
+        arguments: &impl Serialize,
+    ) -> Self {
         Self {
             peer,
+            promises,
             name,
             arguments: RawJson::from_value(arguments).map_err(|error| error.to_string()),
             options: RequestOptions::default(),
@@ -68,7 +80,7 @@ impl IntoFuture for CallTool {
                 Error::from(compere_proto::Error::from(Misuse::NotSerializable(why)))
             })?;
             let wants_progress = self.options.on_progress.is_some();
-            let mut params = CallToolParams::new(self.name);
+            let mut params = CallToolParams::new(self.name.as_str());
             if arguments.get() != "null" {
                 params.arguments = Some(arguments);
             }
@@ -82,6 +94,11 @@ impl IntoFuture for CallTool {
                 })
                 .decode(Method::ToolsCall)
                 .await?;
+            self.promises.check(&self.name, &result).map_err(|why| {
+                let why = format!("structuredContent: {why}");
+                let fault = PeerMisbehaved::ResultDoesNotFit(Method::ToolsCall, why);
+                Error::from(compere_proto::Error::from(fault))
+            })?;
             Ok(ToolOutput(result))
         })
     }

@@ -71,13 +71,24 @@ type Fetch<T> = Box<
 
 impl<T: Send + 'static> List<T> {
     pub(crate) fn new<P: Page<Item = T> + 'static>(peer: Peer) -> Self {
+        Self::seen_by::<P>(peer, |_| {})
+    }
+
+    /// The same, each page shown to someone as it comes.
+    pub(crate) fn seen_by<P: Page<Item = T> + 'static>(
+        peer: Peer,
+        sees: impl Fn(&[T]) + Send + Sync + 'static,
+    ) -> Self {
+        let sees = std::sync::Arc::new(sees);
         let state = std::sync::Arc::new(tokio::sync::Mutex::new(Cursors::default()));
         let fetch: Fetch<T> = Box::new(move || {
             let peer = peer.clone();
-            let state = state.clone();
+            let (state, sees) = (state.clone(), sees.clone());
             Box::pin(async move {
                 let mut cursors = state.lock().await;
-                cursors.fetch::<P>(&peer).await
+                let (items, more) = cursors.fetch::<P>(&peer).await?;
+                sees(&items);
+                Ok((items, more))
             })
         });
         Self {

@@ -233,7 +233,7 @@ impl ServerSide {
             Ok(arguments) => arguments,
             Err(started) => return started,
         };
-        if let Err(fault) = registered.validation().check(&arguments) {
+        if let Err(fault) = registered.validation().check(arguments.node()) {
             let text = format!("Invalid arguments: {fault}");
             return Started::Done(Outcome::CallTool(
                 compere_proto::tools::CallToolResult::error(text),

@@ -19,7 +19,7 @@ use crate::server::prompts::ServerPrompt;
 use crate::server::resources::{ResourceOrTemplate, ServerResource, ServerTemplate};
 use crate::server::session::Session;
 use crate::server::tools::{ServerTool, Visible};
-use crate::server::validate::Validation;
+use crate::validate::Validation;
 
 const REVISIONS: usize = Revision::ALL.len();
 

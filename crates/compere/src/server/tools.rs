@@ -23,7 +23,7 @@ use crate::server::handler::Handler;
 use crate::server::reply::{IntoToolResult, ToolError};
 use crate::server::schema;
 use crate::server::session::Session;
-use crate::server::validate::Validation;
+use crate::validate::Validation;
 
 /// What calls a tool, whatever it is made of.
 pub(crate) trait ToolHandler: Send + Sync + 'static {
@@ -46,6 +46,39 @@ where
             Ok(future) => Box::pin(async move { future.await.into_tool_result() }),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
+    }
+}
+
+/// A tool whose results are held against the schema that was written for them. For results made from
+/// a type the type itself is the proof.
+struct Promised {
+    inner: Arc<dyn ToolHandler>,
+    validation: Arc<Validation>,
+}
+
+impl ToolHandler for Promised {
+    fn call(&self, call: &Call<'_>) -> BoxFuture<Result<CallToolResult, ToolError>> {
+        let calling = self.inner.call(call);
+        let validation = self.validation.clone();
+        Box::pin(async move {
+            let result = calling.await?;
+            match kept(&validation, &result) {
+                Ok(()) => Ok(result),
+                Err(why) => Err(std::io::Error::other(format!(
+                    "the result does not fit its schema: {why}"
+                ))
+                .into()),
+            }
+        })
+    }
+}
+
+/// Does a result hold what the schema promises? A failure of the tool promises nothing.
+pub(crate) fn kept(validation: &Validation, result: &CallToolResult) -> Result<(), String> {
+    match &result.structured_content {
+        _ if result.failed() => Ok(()),
+        Some(structured) => validation.check_text(structured.get()),
+        None => Err("there is no structured content".to_owned()),
     }
 }
 
@@ -180,10 +213,19 @@ impl ServerTool {
         self
     }
 
-    /// A schema of `structuredContent` written by hand.
+    /// A schema of `structuredContent` written by hand. A result that does not fit is not sent: it is
+    /// logged, and the client is told of an internal error.
     #[must_use]
     pub fn output_schema(mut self, schema: impl Into<Schema>) -> Self {
-        self.output = SchemaSource::Given(schema.into());
+        let schema = schema.into();
+        self.handler = Arc::new(Promised {
+            inner: self.handler,
+            validation: Arc::new(Validation::by_schema(
+                schema.as_value().clone(),
+                &Limits::DEFAULT,
+            )),
+        });
+        self.output = SchemaSource::Given(schema);
         self
     }
 

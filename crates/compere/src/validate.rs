@@ -1,15 +1,16 @@
-//! Validation of arguments by JSON Schema, without building a `serde_json::Value`: the
-//! validator walks the tape that was made when the message was scanned.
+//! Validation by JSON Schema, without building a `serde_json::Value`: the validator walks the tape
+//! that was made when the message was scanned. A server checks arguments with it, and results whose
+//! schema was written by hand; a client checks structured results.
 
 use std::fmt;
 use std::sync::OnceLock;
 
 use compere_proto::Limits;
+use compere_proto::wire::scan::Scanner;
+use compere_proto::wire::tape::Node;
 use serde_json::Value;
 
-use crate::server::extract::Arguments;
-
-/// Checks the arguments of one tool.
+/// Checks the arguments of one tool, or its results.
 pub(crate) enum Validation {
     /// The Rust type enforces what the schema says.
     ByType,
@@ -43,9 +44,9 @@ impl Validation {
         Self::ByType
     }
 
-    /// The text that tells a model what to correct, if the arguments do not fit. The JSON has been
-    /// scanned before, so its depth and size are bounded.
-    pub(crate) fn check(&self, arguments: &Arguments<'_>) -> Result<(), String> {
+    /// The text that tells a model what to correct, if a value does not fit; `None` is no arguments
+    /// at all. The JSON has been scanned before, so its depth and size are bounded.
+    pub(crate) fn check(&self, value: Option<Node<'_>>) -> Result<(), String> {
         match self {
             Self::ByType | Self::Off => Ok(()),
             Self::Unusable(why) => Err(why.clone()),
@@ -59,7 +60,7 @@ impl Validation {
                     .get_or_init(|| compile(schema, *regex_bytes))
                     .as_ref()
                     .map_err(Clone::clone)?;
-                let Some(node) = arguments.node() else {
+                let Some(node) = value else {
                     // No arguments at all: the same rules, on an empty object.
                     return check_empty(validator);
                 };
@@ -70,6 +71,18 @@ impl Validation {
                 Err(explain(validator, instance))
             }
         }
+    }
+
+    /// The same for a value that is still text.
+    pub(crate) fn check_text(&self, json: &str) -> Result<(), String> {
+        if matches!(self, Self::ByType | Self::Off) {
+            return Ok(());
+        }
+        let mut scanner = Scanner::new();
+        let tape = scanner
+            .check(json, &Limits::DEFAULT)
+            .map_err(|fault| fault.to_string())?;
+        self.check(tape.root())
     }
 }
 
@@ -87,7 +100,7 @@ fn compile(
 
 #[cfg(feature = "validation")]
 fn check_empty(validator: &jsonschema::Validator<scanned::Scanned>) -> Result<(), String> {
-    let mut scanner = compere_proto::wire::scan::Scanner::new();
+    let mut scanner = Scanner::new();
     let tape = scanner
         .check("{}", &Limits::DEFAULT)
         .map_err(|fault| fault.to_string())?;

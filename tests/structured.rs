@@ -1,0 +1,134 @@
+//! Structured results keep what their schema promises, on both sides.
+
+use compere::model::{CallToolResult, RawJson};
+use compere::prelude::*;
+use compere::proto::Error as ProtocolError;
+use compere::proto::error::PeerMisbehaved;
+use compere::transport::stream;
+use compere::{Client, ErrorKind, Revision};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+fn result(data: &Value) -> CallToolResult {
+    CallToolResult::text(data.to_string()).structured_content(RawJson::from(data.clone()))
+}
+
+fn schema() -> compere::schemars::Schema {
+    let schema = json!({
+        "type": "object",
+        "properties": {"celsius": {"type": "number", "minimum": -90}},
+        "required": ["celsius"],
+    });
+    schema.try_into().unwrap()
+}
+
+// C-TOOL-06: what does not fit its schema is not sent.
+#[tokio::test]
+async fn a_server_holds_back_what_breaks_its_own_promise() {
+    let given = |data: Value| {
+        tool_fn("weather", move || {
+            let data = data.clone();
+            async move { result(&data) }
+        })
+        .output_schema(schema())
+    };
+    for (data, kept) in [
+        (json!({"celsius": 21.5}), true),
+        (json!({"celsius": "warm"}), false),
+        (json!({"celsius": -100}), false),
+        (json!({}), false),
+    ] {
+        let client = Client::connect(Server::new("s", "1").tool(given(data.clone())))
+            .await
+            .unwrap();
+        let output = client.call("weather", ()).await.unwrap();
+        assert_eq!(!output.failed(), kept, "{data}");
+        if !kept {
+            assert_eq!(output.joined_text(), "internal error");
+        }
+    }
+    // Without any data at all, too; a failure of the tool is exempt.
+    let bare = tool_fn("bare", || async { "21.5" }).output_schema(schema());
+    let failing = tool_fn("failing", || async {
+        Err::<CallToolResult, _>(ToolError::new("no station"))
+    });
+    let server = Server::new("s", "1")
+        .tool(bare)
+        .tool(failing.output_schema(schema()));
+    let client = Client::connect(server).await.unwrap();
+    assert_eq!(
+        client.call("bare", ()).await.unwrap().joined_text(),
+        "internal error"
+    );
+    assert_eq!(
+        client.call("failing", ()).await.unwrap().joined_text(),
+        "no station"
+    );
+}
+
+/// A server that is played by the test: it promises `celsius` and answers with this.
+async fn played(answer: Value) -> Client {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(async move {
+        let (reader, mut writer) = tokio::io::split(theirs);
+        let mut lines = BufReader::new(reader).lines();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            let request: Value = serde_json::from_str(&line).unwrap();
+            let result = match request["method"].as_str().unwrap_or_default() {
+                "initialize" => json!({
+                    "protocolVersion": "2025-06-18",
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "played", "version": "1"},
+                }),
+                "tools/list" => json!({"tools": [{
+                    "name": "weather",
+                    "inputSchema": {"type": "object"},
+                    "outputSchema": schema().as_value(),
+                }]}),
+                "tools/call" => answer.clone(),
+                _ => continue,
+            };
+            let message = json!({"jsonrpc": "2.0", "id": request["id"], "result": result});
+            writer
+                .write_all(format!("{message}\n").as_bytes())
+                .await
+                .unwrap();
+        }
+    });
+    Client::builder("c", "1")
+        .revisions(&[Revision::V2025_06_18])
+        .connect(stream::duplex(ours))
+        .await
+        .unwrap()
+}
+
+// C-TOOL-07
+#[tokio::test]
+async fn a_client_holds_results_against_what_was_listed() {
+    let data = |celsius: Value| json!({"content": [], "structuredContent": {"celsius": celsius}});
+    for (answer, kept) in [
+        (data(json!(21.5)), true),
+        (data(json!("warm")), false),
+        (json!({"content": []}), false),
+        (json!({"content": [], "isError": true}), true),
+    ] {
+        let client = played(answer.clone()).await;
+        // Nothing was promised to who did not look.
+        assert!(client.call("weather", ()).await.is_ok(), "{answer}");
+        client.tools().collect().await.unwrap();
+        let called = client.call("weather", ()).await;
+        assert_eq!(called.is_ok(), kept, "{answer}");
+        if let Err(error) = called {
+            let fault = matches!(
+                error.kind(),
+                ErrorKind::Protocol(ProtocolError::PeerMisbehaved(
+                    PeerMisbehaved::ResultDoesNotFit(..)
+                ))
+            );
+            assert!(
+                fault && error.to_string().contains("structuredContent"),
+                "{error}"
+            );
+        }
+    }
+}
