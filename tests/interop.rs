@@ -515,3 +515,38 @@ async fn the_python_1_1_3_client_and_our_server() {
 async fn the_python_1_0_0_client_and_our_server() {
     foreign_client(&peer("py-1.0.0/bin/python"), &script("client_old.py")).await;
 }
+
+/// What the doctor says of the reference server is true of it, each by the message shown with it.
+#[tokio::test]
+async fn the_doctor_finds_nothing_in_the_reference_server_that_is_not_there() {
+    let server =
+        peer("npm-servers/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+    let output = tokio::process::Command::new(compere())
+        .args(["doctor", "--json", "--", "node"])
+        .arg(server)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "a MUST is said to be broken");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found: std::collections::BTreeSet<(&str, &str)> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| {
+            assert!(
+                !finding["evidence"].as_str().unwrap_or_default().is_empty(),
+                "{finding}"
+            );
+            let text = |member: &str| finding[member].as_str().unwrap_or_default();
+            (text("requirement"), text("level"))
+        })
+        .collect();
+    // Seen by hand on the wire: any cursor is taken; an unknown tool is a result; other codes than
+    // those that the revision names.
+    let expected = ["A-LOG-05", "A-PAGE-10", "A-RES-12", "A-TOOL-09"];
+    let expected = expected.map(|requirement| (requirement, "SHOULD"));
+    assert_eq!(found, expected.into_iter().collect());
+    let held = report["held"].as_array().unwrap();
+    assert!(held.len() > 20, "{held:?}");
+}

@@ -76,7 +76,10 @@ impl Named {
     fn replace(&self, content: &[u8], unchanged: Option<&Metadata>) -> io::Result<()> {
         let mode = match self.dir.symlink_metadata(&self.name) {
             Ok(there) if there.is_dir() => return Err(Errno::ISDIR.into()),
-            Ok(there) => Some(there.mode() & 0o7777),
+            Ok(there) if there.is_file() => Some(there.mode() & 0o777),
+            // A link that someone put there meanwhile: its permissions mean nothing.
+            Ok(there) if there.is_symlink() => None,
+            Ok(_) => return Err(io::ErrorKind::InvalidInput.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
