@@ -2,23 +2,11 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use compere_tests::compere;
 use serde_json::Value;
-
-fn compere() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_fixture-server"))
-        .parent()
-        .unwrap()
-        .join("compere");
-    assert!(
-        path.exists(),
-        "{} is not there: run `cargo build -p compere-cli`",
-        path.display()
-    );
-    path
-}
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(compere())

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use compere::Client;
 use compere_servers::files::files;
+use compere_tests::count;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
@@ -21,10 +22,7 @@ const CANARY_SIZE: usize = 54_321;
 const AT_ONCE: usize = 32;
 
 fn operations() -> usize {
-    std::env::var("COMPERE_RACE_OPERATIONS")
-        .ok()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(1_000_000)
+    count("COMPERE_RACE_OPERATIONS", 1_000_000)
 }
 
 struct Arena {

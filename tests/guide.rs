@@ -61,13 +61,8 @@ fn fits(expected: &[String], lines: &[&str]) -> bool {
 fn every_command_of_the_page_says_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("notes.md"), "# Notes\nbuy milk\n").unwrap();
-    let programs = Path::new(env!("CARGO_BIN_EXE_fixture-server"))
-        .parent()
-        .unwrap();
-    assert!(
-        programs.join("compere").exists(),
-        "run `cargo build -p compere-cli`"
-    );
+    let compere = compere_tests::compere();
+    let programs = compere.parent().unwrap();
     let path = std::env::var("PATH").unwrap();
     let commands = commands(include_str!("../docs/guides/command-line.md"));
     assert!(commands.len() > 20);

@@ -15,7 +15,9 @@ use compere::model::{CompletionReference, LogMessage};
 use compere::prelude::*;
 use compere::{CompletionQuery, Limits, ServerHandle};
 use compere_tests::attacks::{self, ATTACKS, Attack};
-use compere_tests::impostors::{Drive, IMPOSTORS, Impostor, PATIENTS};
+use compere_tests::compere;
+use compere_tests::impostors::{Drive, IMPOSTORS, Impostor};
+use compere_tests::patients::PATIENTS;
 use futures_util::stream::{self, StreamExt};
 
 const AT_ONCE: usize = 4;
@@ -335,16 +337,6 @@ async fn every_case_has_its_outcome_and_neighbours_live_on() {
         "only {} outcomes differ",
         different.len()
     );
-}
-
-/// The command line, built by `cargo xtask test` into the folder of this test.
-fn compere() -> std::path::PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_compere-hostile"))
-        .parent()
-        .unwrap();
-    let path = folder.join("compere");
-    assert!(path.exists(), "run `cargo build -p compere-cli`");
-    path
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

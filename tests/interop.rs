@@ -15,6 +15,7 @@ use compere::model::{CompletionReference, CreateMessageResult, LoggingLevel, Rol
 use compere::transport::tap::Direction;
 use compere::{Client, Command, Revision};
 use compere_testkit::schema::{Author, SchemaCheck};
+use compere_tests::{compere, until};
 use serde_json::{Value, json};
 
 fn workspace() -> PathBuf {
@@ -36,20 +37,6 @@ fn peer(path: &str) -> PathBuf {
 
 fn script(name: &str) -> PathBuf {
     workspace().join("tests/interop/scripts").join(name)
-}
-
-/// The command line, built by `cargo xtask test` into the folder of this test.
-fn compere() -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_fixture-server"))
-        .parent()
-        .unwrap();
-    let path = folder.join("compere");
-    assert!(
-        path.exists(),
-        "{} is not there: run `cargo build -p compere-cli`",
-        path.display()
-    );
-    path
 }
 
 /// What went over the wire, and what was wrong with our part of it.
@@ -152,17 +139,6 @@ fn node(script: &Path) -> Command {
     Command::new("node")
         .inherit_env(std::env::vars_os())
         .arg(script)
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), waiting)
-        .await
-        .unwrap_or_else(|_| panic!("{what} never came"));
 }
 
 async fn text(client: &Client, tool: &str, arguments: Value) -> String {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use compere::prelude::*;
 use compere::proto::Error as ProtocolError;
 use compere::{Client, Command, ErrorKind};
+use compere_tests::count;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Calls on their way at once.
@@ -18,13 +19,6 @@ const CALLS: usize = 64;
 const GROWTH: u64 = 16 * 1024;
 /// Rounds before memory and descriptors are counted for the first time.
 const WARM_UP: usize = 50;
-
-fn rounds() -> usize {
-    std::env::var("COMPERE_KILLS")
-        .ok()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(1000)
-}
 
 /// Pseudo-random and the same each time.
 struct Chance(u64);
@@ -139,7 +133,7 @@ async fn round(chance: &mut Chance, outcomes: &Outcomes) {
 async fn killed_at_any_moment_nothing_is_lost_or_left() {
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let outcomes = Outcomes::default();
-    let rounds = rounds();
+    let rounds = count("COMPERE_KILLS", 1000);
     let mut before = None;
     for number in 0..rounds {
         round(&mut chance, &outcomes).await;

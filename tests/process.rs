@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use compere::{Client, Command, ErrorKind};
+use compere_tests::until;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -22,16 +23,6 @@ fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     // A zombie is dead; whoever inherited it has not noticed yet.
     !stat.is_empty() && !stat.contains(") Z ")
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{what} never came");
 }
 
 async fn read(path: &Path) -> String {

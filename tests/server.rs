@@ -64,7 +64,7 @@ async fn blocking_tools_and_pending_calls_on_many_threads() {
     let server = Server::new("s", "1")
         .tool(on_the_pool)
         .tool_fn("later", || async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::task::yield_now().await;
             "now"
         });
     let client = Client::connect(server).await.unwrap();
@@ -407,4 +407,32 @@ async fn a_cancelled_handler_is_told_and_then_dropped() {
     );
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn hooks_for_the_end_run_and_may_panic() {
+    let (told, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let telling = told.clone();
+    let handle = Server::new("s", "1")
+        .resource(resource_fn("demo://x", "x", || async { "x" }).subscribable())
+        .on_subscribe(|_, uri| match uri {
+            "demo://x" => Ok(()),
+            _ => Err(ToolError::new("not that one")),
+        })
+        .on_unsubscribe(move |_, uri| {
+            telling.send(uri.to_owned()).unwrap();
+            panic!("on purpose");
+        })
+        .on_ended(move |session| told.send(format!("session {}", session.id())).unwrap())
+        .start()
+        .unwrap();
+    let client = Client::connect(handle.clone()).await.unwrap();
+    client.subscribe("demo://x").await.unwrap();
+    client.subscribe("demo://x").await.unwrap();
+    client.close().await.unwrap();
+    // Once for each subscription, however often it was asked for; then the end itself.
+    assert_eq!(ended.recv().await.unwrap(), "demo://x");
+    assert_eq!(ended.recv().await.unwrap(), "session 1");
+    let next = Client::connect(handle).await.unwrap();
+    next.ping().await.unwrap();
 }

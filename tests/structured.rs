@@ -66,6 +66,53 @@ async fn a_server_holds_back_what_breaks_its_own_promise() {
     );
 }
 
+// A changed list takes back what was promised before.
+#[tokio::test]
+async fn what_was_promised_is_over_when_the_list_changes() {
+    let (told, mut changed) = tokio::sync::mpsc::unbounded_channel();
+    let tool = tool_fn("weather", || async { result(&json!({"celsius": 1})) });
+    let handle = Server::new("s", "1")
+        .tool(tool.output_schema(schema()))
+        .start()
+        .unwrap();
+    let client = Client::builder("c", "1")
+        .on_changed(move |what| told.send(what).unwrap())
+        .connect(handle.clone())
+        .await
+        .unwrap();
+    client.tools().collect().await.unwrap();
+    handle.remove_tool("weather");
+    handle
+        .add_tool(tool_fn("weather", || async { "cloudy" }))
+        .unwrap();
+    for _ in 0..2 {
+        changed.recv().await.unwrap();
+    }
+    let output = client.call("weather", ()).await.unwrap();
+    assert_eq!(output.joined_text(), "cloudy");
+}
+
+// What the limits let through is held against its schema whatever its size.
+#[tokio::test]
+async fn limits_of_ones_own_hold_for_results_too() {
+    let mut limits = compere::Limits::default();
+    limits.json_nodes = 400_000;
+    let many = json!({"celsius": 1, "more": vec![0; 200_000]});
+    let tool = tool_fn("weather", move || {
+        let many = many.clone();
+        async move { result(&many) }
+    });
+    let server = Server::new("s", "1").limits(limits.clone());
+    let client = Client::builder("c", "1")
+        .limits(limits)
+        .connect(server.tool(tool.output_schema(schema())))
+        .await
+        .unwrap();
+    client.tools().collect().await.unwrap();
+    let output = client.call("weather", ()).await.unwrap();
+    assert!(!output.failed(), "{}", output.joined_text());
+}
+
 /// A server that is played by the test: it promises `celsius` and answers with this.
 async fn played(answer: Value) -> Client {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);

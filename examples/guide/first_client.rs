@@ -3,7 +3,7 @@
 mod block_1 {
     use compere::prelude::*;
 
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "it would fetch a server from a registry")]
     async fn example() -> compere::Result<()> {
         let command = Command::new("npx").args(["-y", "@modelcontextprotocol/server-everything"]);
         let client = Client::connect(command).await?;

@@ -10,7 +10,10 @@ mod block_1 {
     }
 
     #[tokio::main]
-    #[allow(dead_code)]
+    #[expect(
+        dead_code,
+        reason = "it would wait for a client or a server of the reader"
+    )]
     async fn main() -> compere::Result<()> {
         Server::new("calculator", "1.0.0")
             .tool(add)
@@ -41,7 +44,10 @@ mod block_1 {
 mod block_2 {
     use compere::prelude::*;
 
-    #[allow(dead_code)]
+    #[expect(
+        dead_code,
+        reason = "it would wait for a client or a server of the reader"
+    )]
     async fn example() -> compere::Result<()> {
         let client = Client::connect(Command::new("some-server")).await?; // or a Server, in memory
         let sum: f64 = client.call("add", json!({"a": 1, "b": 2})).await?.data()?;

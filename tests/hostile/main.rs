@@ -10,7 +10,9 @@ use std::io::Write;
 use std::process::{ExitCode, Stdio};
 
 use compere_tests::attacks::{self, ATTACKS};
-use compere_tests::impostors::{self, IMPOSTORS, PATIENTS};
+use compere_tests::impostors::IMPOSTORS;
+use compere_tests::patients::PATIENTS;
+use compere_tests::stage;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,7 +38,7 @@ fn list() -> ExitCode {
         let _ = writeln!(out, "serve {}", impostor.name);
     }
     for (name, requirement, _) in PATIENTS {
-        let _ = writeln!(out, "serve {name} (breaks {requirement})");
+        let _ = writeln!(out, "serve patient:{name} (breaks {requirement})");
     }
     for attack in ATTACKS {
         let _ = writeln!(out, "attack {}", attack.name);
@@ -60,7 +62,7 @@ fn serve(case: &str) -> ExitCode {
         complain("there is no such case; see: compere-hostile list");
         return ExitCode::from(2);
     };
-    impostors::play(part);
+    stage::play(part);
     if case == "patient:lives-without-input" {
         loop {
             std::thread::park();

@@ -11,8 +11,12 @@ pub(crate) fn run() -> Outcome {
         println!("cargo fuzz is not installed: nothing was fuzzed");
         return Ok(());
     }
-    for target in ["message", "lines", "model", "template", "path", "terminal"] {
-        self::run_target(target)?;
+    let folder = root().join("fuzz/fuzz_targets");
+    let entries = std::fs::read_dir(&folder).map_err(|error| error.to_string())?;
+    let mut targets: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    targets.sort();
+    for target in targets.iter().filter_map(|path| path.file_stem()?.to_str()) {
+        run_target(target)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use compere::Revision;
 use compere::model::LoggingLevel;
@@ -138,8 +139,8 @@ pub(crate) struct Connection {
     pub(crate) protocol: Option<Revision>,
 
     /// The least severe log messages of the server to show.
-    #[arg(long, value_name = "LEVEL", value_enum)]
-    pub(crate) log: Option<Level>,
+    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    pub(crate) log: Option<LoggingLevel>,
 
     /// Seconds without answer or progress until a request is given up.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
@@ -182,32 +183,17 @@ pub(crate) enum Asking {
     Deny,
 }
 
-/// Severity of log messages.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Level {
-    Debug,
-    Info,
-    Notice,
-    Warning,
-    Error,
-    Critical,
-    Alert,
-    Emergency,
-}
-
-impl From<Level> for LoggingLevel {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Debug => Self::Debug,
-            Level::Info => Self::Info,
-            Level::Notice => Self::Notice,
-            Level::Warning => Self::Warning,
-            Level::Error => Self::Error,
-            Level::Critical => Self::Critical,
-            Level::Alert => Self::Alert,
-            Level::Emergency => Self::Emergency,
-        }
-    }
+/// The levels of log messages by their names.
+fn level() -> impl TypedValueParser<Value = LoggingLevel> {
+    let names = LoggingLevel::ALL.map(LoggingLevel::as_str);
+    PossibleValuesParser::new(names).map(|name| {
+        let named = |level: &LoggingLevel| level.as_str() == name;
+        // The parser lets nothing else pass.
+        LoggingLevel::ALL
+            .into_iter()
+            .find(named)
+            .unwrap_or(LoggingLevel::Info)
+    })
 }
 
 #[derive(Debug, Args)]

@@ -147,16 +147,18 @@ fn check_known(schema: &Value, typed: &str, tool: &Tool) -> Result<(), Failure> 
     .hint("To send it anyway: --args '{…}'."))
 }
 
+/// The names that a schema of an object requires.
+pub(crate) fn required(schema: &Value) -> impl Iterator<Item = &str> {
+    let names = schema["required"].as_array().into_iter().flatten();
+    names.filter_map(Value::as_str)
+}
+
 fn check_required(
     schema: &Value,
     arguments: &Map<String, Value>,
     tool: &Tool,
 ) -> Result<(), Failure> {
-    let missing: Vec<&str> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
+    let missing: Vec<&str> = required(schema)
         .filter(|name| !arguments.contains_key(*name))
         .collect();
     if missing.is_empty() {

@@ -28,15 +28,17 @@ pub(crate) async fn with_builder<T>(
         client = target::connect(connection, builder) => client?,
         _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted()),
     };
-    if let Some(level) = connection.log
-        && client
-            .server_capabilities()
-            .is_some_and(|capabilities| capabilities.logging.is_some())
-    {
-        client.set_level(level.into()).await?;
-    }
+    let logs = client
+        .server_capabilities()
+        .is_some_and(|capabilities| capabilities.logging.is_some());
+    let working = async {
+        if let Some(level) = connection.log.filter(|_| logs) {
+            client.set_level(level).await?;
+        }
+        work(&client).await
+    };
     let outcome = tokio::select! {
-        outcome = work(&client) => outcome,
+        outcome = working => outcome,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     };
     line.clear();

@@ -9,18 +9,11 @@ use compere::model::{ElicitAction, ElicitParams, ElicitResult, RawJson};
 use compere::serde_json::Value;
 use compere::text::{escape, escape_line};
 
-use crate::args::Asking;
+use crate::arguments;
 use crate::person::Person;
 
-/// Lets the person answer, where there is one.
-pub(crate) fn answered_by_person(
-    builder: ClientBuilder,
-    how: Asking,
-    person: Option<&Person>,
-) -> ClientBuilder {
-    let (Asking::Ask, Some(person)) = (how, person) else {
-        return builder;
-    };
+/// Lets the person answer.
+pub(crate) fn answered_by(builder: ClientBuilder, person: &Person) -> ClientBuilder {
     let person = person.clone();
     builder.on_elicit(move |params| {
         let person = person.clone();
@@ -55,12 +48,7 @@ fn ask(params: &ElicitParams) -> io::Result<ElicitResult> {
         stderr,
         "A dot alone declines; Ctrl-D puts it away. Never type a password for a server."
     )?;
-    let required: Vec<&str> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let required: Vec<&str> = arguments::required(&schema).collect();
     let mut answers = BTreeMap::new();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         match ask_field(name, field, required.contains(&name.as_str()))? {

@@ -126,12 +126,12 @@ fn describe(progress: &ProgressParams) -> String {
         Some(total) => {
             let share = (progress.progress / total).clamp(0.0, 1.0);
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let (filled, percent) = ((share * 30.0) as usize, (share * 100.0) as u8);
-            let empty = BAR_WIDTH.saturating_sub(filled);
+            let percent = (share * 100.0) as usize;
+            let filled = percent * BAR_WIDTH / 100;
             format!(
                 "{}{} {percent:3}% {}",
-                "█".repeat(filled.min(BAR_WIDTH)),
-                "░".repeat(empty),
+                "█".repeat(filled),
+                "░".repeat(BAR_WIDTH - filled),
                 message.unwrap_or_default()
             )
         }

@@ -9,18 +9,10 @@ use compere::client::answer::Refusal;
 use compere::model::{Content, CreateMessageParams, CreateMessageResult, Role};
 use compere::text::{escape, escape_line};
 
-use crate::args::Asking;
 use crate::person::Person;
 
-/// Lets the person answer, where there is one.
-pub(crate) fn answered_by_person(
-    builder: ClientBuilder,
-    how: Asking,
-    person: Option<&Person>,
-) -> ClientBuilder {
-    let (Asking::Ask, Some(person)) = (how, person) else {
-        return builder;
-    };
+/// Lets the person answer.
+pub(crate) fn answered_by(builder: ClientBuilder, person: &Person) -> ClientBuilder {
     let person = person.clone();
     builder.on_sample(move |params| {
         let person = person.clone();

@@ -12,7 +12,7 @@ use compere::transport::tap::Direction;
 use compere::{Client, Command, Limits, Server};
 use compere_servers::files::Files;
 
-use crate::args::{BuiltIn, Connection};
+use crate::args::{Asking, BuiltIn, Connection};
 use crate::failure::Failure;
 use crate::person::Person;
 use crate::progress::ProgressLine;
@@ -75,7 +75,7 @@ pub(crate) fn builder(
     let mut limits = Limits::default();
     limits.request_timeout = timeout;
     limits.initialize_timeout = limits.initialize_timeout.max(timeout);
-    let least = connection.log.map_or(LoggingLevel::Info, Into::into);
+    let least = connection.log.unwrap_or(LoggingLevel::Info);
     let says = line.clone();
     let mut builder = Client::builder("compere", env!("CARGO_PKG_VERSION"))
         .limits(limits)
@@ -95,13 +95,15 @@ pub(crate) fn builder(
     if let Some(revision) = connection.protocol {
         builder = builder.revisions(&[revision]);
     }
-    let person = Person::present(line);
-    let builder = sampling::answered_by_person(builder, connection.sampling, person.as_ref());
-    Ok(elicitation::answered_by_person(
-        builder,
-        connection.elicitation,
-        person.as_ref(),
-    ))
+    if let Some(person) = Person::present(line) {
+        if connection.sampling == Asking::Ask {
+            builder = sampling::answered_by(builder, &person);
+        }
+        if connection.elicitation == Asking::Ask {
+            builder = elicitation::answered_by(builder, &person);
+        }
+    }
+    Ok(builder)
 }
 
 fn log_line(message: &LogMessage) -> String {

@@ -788,7 +788,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
 }
 
 /// Callbacks of users run inside the connection: a panic in one costs that call, not the rest.
-fn guarded<T>(what: &str, callback: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn guarded<T>(what: &str, callback: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(callback)) {
         Ok(value) => Some(value),
         Err(panic) => {

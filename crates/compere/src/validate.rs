@@ -74,13 +74,13 @@ impl Validation {
     }
 
     /// The same for a value that is still text.
-    pub(crate) fn check_text(&self, json: &str) -> Result<(), String> {
+    pub(crate) fn check_text(&self, json: &str, limits: &Limits) -> Result<(), String> {
         if matches!(self, Self::ByType | Self::Off) {
             return Ok(());
         }
         let mut scanner = Scanner::new();
         let tape = scanner
-            .check(json, &Limits::DEFAULT)
+            .check(json, limits)
             .map_err(|fault| fault.to_string())?;
         self.check(tape.root())
     }

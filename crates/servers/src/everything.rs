@@ -358,10 +358,7 @@ async fn trigger_elicitation_request(context: Context) -> Result<String, ToolErr
 /// Sends one log message of every level.
 #[tool(name = "trigger-logging", read_only)]
 fn trigger_logging(context: Context) -> &'static str {
-    use LoggingLevel::{Alert, Critical, Debug, Emergency, Error, Info, Notice, Warning};
-    for level in [
-        Debug, Info, Notice, Warning, Error, Critical, Alert, Emergency,
-    ] {
+    for level in LoggingLevel::ALL {
         let data = json!({"message": format!("a message of level {}", level.as_str())});
         context.log_as(Some("everything"), level, data);
     }

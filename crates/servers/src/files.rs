@@ -20,12 +20,13 @@ mod write;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use compere::Session;
 use compere::prelude::*;
 
 use crate::files::roots::Access;
 pub use crate::files::roots::{OpenRoot, Place, View};
 use crate::files::said::Said;
-use crate::files::search::{Hits, search};
+use crate::files::search::search;
 
 /// How a server for files is put together.
 #[derive(Debug, Clone, Default)]
@@ -90,19 +91,16 @@ impl Files {
                 shown.join(", ")
             ),
         };
-        let (completing, beginning, asking, subscribing, ending, leaving) = (
-            access.clone(),
-            access.clone(),
-            access.clone(),
-            access.clone(),
-            access.clone(),
-            access.clone(),
-        );
+        let (completing, subscribing, ending) = (access.clone(), access.clone(), access.clone());
+        let hook = |then: fn(&Access, &Session)| {
+            let access = access.clone();
+            move |session: &Session| then(&access, session)
+        };
         let server = Server::new("compere-files", env!("CARGO_PKG_VERSION"))
             .schemas_later()
             .title("Files")
             .instructions(instructions)
-            .state(access)
+            .state(access.clone())
             .tool(read::read_file)
             .tool(read::read_text_file)
             .tool(read::read_media_file)
@@ -117,11 +115,11 @@ impl Files {
             .complete_template(resources::TEMPLATE, "path", move |query| {
                 resources::complete(completing.clone(), query)
             })
-            .on_initialized(move |session| roots::ask(&beginning, session))
-            .on_roots_changed(move |session| roots::ask(&asking, session))
+            .on_initialized(hook(roots::ask))
+            .on_roots_changed(hook(roots::ask))
+            .on_ended(hook(Access::forget))
             .on_subscribe(move |session, uri| resources::subscribe(&subscribing, session, uri))
-            .on_unsubscribe(move |_, uri| resources::unsubscribe(&ending, uri))
-            .on_ended(move |session| leaving.forget(session));
+            .on_unsubscribe(move |_, uri| resources::unsubscribe(&ending, uri));
         if self.read_only {
             return Ok(server);
         }
@@ -147,12 +145,11 @@ async fn search_files(
     #[serde(rename = "excludePatterns", default)]
     exclude_patterns: Vec<String>,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    let hits = compere::server::blocking(move || -> Result<Hits, ToolError> {
-        let place = view.place(&path)?;
-        let hits = search(&place, &pattern, &exclude_patterns, &context)?;
-        Ok(hits.below(place.root.path()))
-    })
-    .await?;
-    Ok(hits.to_string().into())
+    access
+        .with_view(context, move |view, context| {
+            let place = view.place(&path)?;
+            let hits = search(&place, &pattern, &exclude_patterns, context)?;
+            Ok(hits.below(place.root.path()).to_string().into())
+        })
+        .await
 }

@@ -10,7 +10,7 @@ use crate::args::Tools;
 use crate::connected::with_client;
 use crate::failure::Failure;
 use crate::progress::ProgressLine;
-use crate::{output, remembered};
+use crate::{arguments, output, remembered};
 use compere::text::escape_line;
 
 pub(crate) async fn run(tools: Tools) -> Result<ExitCode, Failure> {
@@ -34,12 +34,7 @@ pub(crate) async fn run(tools: Tools) -> Result<ExitCode, Failure> {
 /// The name with its arguments, the description below, what each argument is below that.
 fn describe(tool: &Tool) -> String {
     let schema: Value = tool.input_schema.decode().unwrap_or_default();
-    let required: Vec<&str> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let required: Vec<&str> = arguments::required(&schema).collect();
     let mut text = escape_line(&tool.name);
     let mut details = String::new();
     let mut properties: Vec<(&String, &Value)> = schema["properties"]

@@ -94,12 +94,14 @@ impl IntoFuture for CallTool {
                 })
                 .decode(Method::ToolsCall)
                 .await?;
-            self.promises.check(&self.name, &result).map_err(|why| {
-                let why = format!("structuredContent: {why}");
-                let fault = PeerMisbehaved::ResultDoesNotFit(Method::ToolsCall, why);
-                Error::from(compere_proto::Error::from(fault))
-            })?;
-            Ok(ToolOutput(result))
+            match self.promises.check(&self.name, &result, &self.peer.limits) {
+                Ok(()) => Ok(ToolOutput(result)),
+                Err(why) => {
+                    let why = format!("structuredContent: {why}");
+                    let fault = PeerMisbehaved::ResultDoesNotFit(Method::ToolsCall, why);
+                    Err(compere_proto::Error::from(fault).into())
+                }
+            }
         })
     }
 }

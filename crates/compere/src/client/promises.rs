@@ -45,13 +45,18 @@ impl Promises {
     }
 
     /// Is the promise of this tool kept? A tool that was not listed made none.
-    pub(crate) fn check(&self, tool: &str, result: &CallToolResult) -> Result<(), String> {
+    pub(crate) fn check(
+        &self,
+        tool: &str,
+        result: &CallToolResult,
+        limits: &Limits,
+    ) -> Result<(), String> {
         let promised = {
             let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             known.get(tool).cloned()
         };
         match promised {
-            Some(validation) => kept(&validation, result),
+            Some(validation) => kept(&validation, result, limits),
             None => Ok(()),
         }
     }

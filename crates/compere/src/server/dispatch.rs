@@ -11,6 +11,7 @@ use compere_proto::connection::session::Session as Machine;
 use compere_proto::connection::stateless::{self, Envelope};
 use compere_proto::jsonrpc::{ErrorObject, ProgressToken, code};
 use compere_proto::resources::ResourceParams;
+use compere_proto::wire::decode::without_position;
 use compere_proto::wire::scan::Params;
 use compere_proto::wire::tape::Kind;
 use compere_proto::{Method, Moment, Revision};
@@ -18,7 +19,7 @@ use compere_proto::{Method, Moment, Revision};
 use crate::driver::call::{Handling, Input, Work, panicked};
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
-use crate::driver::{Driver, Side, Started};
+use crate::driver::{self, Driver, Side, Started};
 use crate::error::Error;
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
@@ -29,7 +30,6 @@ use crate::server::reply::resource_not_found;
 use crate::server::resources::ResourceHandler;
 use crate::server::session::{Session, SessionShared};
 use crate::transport::ByteStream;
-use compere_proto::wire::decode::without_position;
 
 /// A new connection of a server.
 pub(crate) fn connection<S: ByteStream + Unpin>(
@@ -64,7 +64,7 @@ impl Drop for ServerSide {
             self.unsubscribed(&uri);
         }
         if let Some(hook) = &self.session.core.options.on_ended {
-            hook(&self.session());
+            driver::guarded("a hook for the end", || hook(&self.session()));
         }
     }
 }
@@ -267,7 +267,7 @@ impl ServerSide {
             Ok(texts) => texts,
             Err(error) => return Started::Done(error.into()),
         };
-        let arguments = Arguments::Texts(&texts, arguments.as_json());
+        let arguments = Arguments::Texts(&texts);
         let call = Call::new(&self.session, arguments, None, request.token, request.input);
         let begun = guarded(&name, || {
             let future = (prompt.handler)(&call);
@@ -319,10 +319,9 @@ impl ServerSide {
         let Some((handler, mime_type, variables)) = self.find_resource(&uri) else {
             return Started::Done(resource_not_found(&uri, not_found).into());
         };
-        let as_json = serde_json::to_string(&variables).unwrap_or_default();
         let call = Call::new(
             &self.session,
-            Arguments::Texts(&variables, &as_json),
+            Arguments::Texts(&variables),
             Some(&uri),
             request.token,
             request.input,
@@ -418,7 +417,9 @@ impl ServerSide {
 
     fn unsubscribed(&self, uri: &str) {
         if let Some(hook) = &self.session.core.options.on_unsubscribe {
-            hook(&self.session(), uri);
+            driver::guarded("a hook for the end of subscriptions", || {
+                hook(&self.session(), uri);
+            });
         }
     }
 

@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use compere_proto::jsonrpc::{ErrorObject, ProgressToken};
-use compere_proto::wire::decode::decode;
+use compere_proto::wire::decode::{decode, without_position};
 use compere_proto::wire::tape::Node;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
@@ -19,7 +19,6 @@ use crate::server::context::Context;
 use crate::server::reply::ToolError;
 use crate::server::session::SessionShared;
 use crate::server::{schema, texts};
-use compere_proto::wire::decode::without_position;
 
 /// Values that handlers share, by type.
 #[derive(Clone, Default)]
@@ -44,8 +43,8 @@ impl States {
 pub(crate) enum Arguments<'a> {
     Scanned(Node<'a>),
     Text(&'a str),
-    /// All of them texts, and the same as JSON.
-    Texts(&'a BTreeMap<String, String>, &'a str),
+    /// All of them texts: variables of a template, arguments of a prompt.
+    Texts(&'a BTreeMap<String, String>),
 }
 
 impl<'a> Arguments<'a> {
@@ -58,18 +57,11 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    pub(crate) fn as_json(&self) -> &'a str {
-        match self {
-            Self::Scanned(node) => node.as_json(),
-            Self::Text(text) | Self::Texts(_, text) => text,
-        }
-    }
-
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         match self {
             Self::Scanned(node) => decode(*node),
             Self::Text(text) => serde_json::from_str(text),
-            Self::Texts(texts, _) => texts::decode(texts),
+            Self::Texts(texts) => texts::decode(texts),
         }
     }
 }
@@ -77,6 +69,8 @@ impl<'a> Arguments<'a> {
 /// One call of a handler, its arguments still raw.
 pub struct Call<'a> {
     arguments: Arguments<'a>,
+    /// Texts as JSON, once somebody asked for that.
+    written: OnceCell<String>,
     uri: Option<&'a str>,
     session: &'a Arc<SessionShared>,
     token: std::cell::RefCell<Option<ProgressToken>>,
@@ -94,6 +88,7 @@ impl<'a> Call<'a> {
     ) -> Self {
         Self {
             arguments,
+            written: OnceCell::new(),
             uri,
             session,
             token: std::cell::RefCell::new(token),
@@ -115,7 +110,14 @@ impl<'a> Call<'a> {
 
     /// The JSON text of the arguments, an object.
     pub fn arguments(&self) -> &str {
-        self.arguments.as_json()
+        match &self.arguments {
+            Arguments::Scanned(node) => node.as_json(),
+            Arguments::Text(text) => text,
+            // Hardly anyone wants these as JSON.
+            Arguments::Texts(texts) => self
+                .written
+                .get_or_init(|| serde_json::to_string(texts).unwrap_or_default()),
+        }
     }
 
     /// The URI that is read, in a resource handler.
@@ -209,7 +211,7 @@ pub struct Variables(pub BTreeMap<String, String>);
 impl FromCall for Variables {
     fn from_call(call: &Call<'_>) -> Result<Self, ToolError> {
         Ok(Self(match call.arguments {
-            Arguments::Texts(texts, _) => texts.clone(),
+            Arguments::Texts(texts) => texts.clone(),
             arguments => arguments.decode()?,
         }))
     }

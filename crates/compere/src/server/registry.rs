@@ -217,12 +217,12 @@ fn parse_cursor<T: Listed>(cursor: &str) -> Result<u64, ErrorObject> {
 /// starts or, if it wants so, when they are first needed.
 pub(crate) struct RegisteredTool {
     pub(crate) tool: ServerTool,
-    limits: Limits,
+    limits: Arc<Limits>,
     prepared: OnceLock<(Tool, Validation)>,
 }
 
 impl RegisteredTool {
-    fn new(tool: ServerTool, limits: &Limits) -> Result<Self, String> {
+    fn new(tool: ServerTool, limits: &Arc<Limits>) -> Result<Self, String> {
         tool.check_name(limits)?;
         Ok(Self {
             tool,
@@ -373,10 +373,11 @@ impl Registry {
         schemas_later: bool,
     ) -> Result<Self, String> {
         let mut next = self.next();
+        let limits = Arc::new(limits.clone());
         let tools = tools
             .into_iter()
             .map(|tool| {
-                let tool = RegisteredTool::new(tool, limits)?;
+                let tool = RegisteredTool::new(tool, &limits)?;
                 if !schemas_later {
                     tool.prepare()?;
                 }

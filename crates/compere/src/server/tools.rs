@@ -60,9 +60,10 @@ impl ToolHandler for Promised {
     fn call(&self, call: &Call<'_>) -> BoxFuture<Result<CallToolResult, ToolError>> {
         let calling = self.inner.call(call);
         let validation = self.validation.clone();
+        let core = call.session().core.clone();
         Box::pin(async move {
             let result = calling.await?;
-            match kept(&validation, &result) {
+            match kept(&validation, &result, &core.options.limits) {
                 Ok(()) => Ok(result),
                 Err(why) => Err(std::io::Error::other(format!(
                     "the result does not fit its schema: {why}"
@@ -74,10 +75,14 @@ impl ToolHandler for Promised {
 }
 
 /// Does a result hold what the schema promises? A failure of the tool promises nothing.
-pub(crate) fn kept(validation: &Validation, result: &CallToolResult) -> Result<(), String> {
+pub(crate) fn kept(
+    validation: &Validation,
+    result: &CallToolResult,
+    limits: &Limits,
+) -> Result<(), String> {
     match &result.structured_content {
         _ if result.failed() => Ok(()),
-        Some(structured) => validation.check_text(structured.get()),
+        Some(structured) => validation.check_text(structured.get(), limits),
         None => Err("there is no structured content".to_owned()),
     }
 }

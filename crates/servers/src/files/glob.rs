@@ -24,12 +24,8 @@ impl Pattern {
     }
 
     pub(super) fn matches(&self, path: &Path) -> bool {
-        matches(&self.set, path) == self.wanted
+        self.set.is_match(path) == self.wanted
     }
-}
-
-pub(super) fn matches(set: &GlobSet, path: &Path) -> bool {
-    set.is_match(path)
 }
 
 /// What a search leaves out: globs of paths below its start.

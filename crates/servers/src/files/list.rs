@@ -9,7 +9,7 @@ use compere::prelude::*;
 use compere::serde_json::to_string_pretty;
 use globset::GlobSet;
 
-use crate::files::glob::{exclusions_of_tree, matches};
+use crate::files::glob::exclusions_of_tree;
 use crate::files::roots::{Access, Place};
 use crate::files::said::Said;
 
@@ -25,7 +25,7 @@ const REPORT: usize = 1000;
 /// Lists the directories that this server may use.
 #[tool(title = "List Allowed Directories", read_only, open_world = false)]
 pub(super) async fn list_allowed_directories(access: State<Access>, context: Context) -> Said {
-    let view = access.view(&context).await;
+    let view = access.view_of(&context.session()).await;
     let mut text = "Allowed directories:".to_owned();
     for root in view.roots() {
         let _ = write!(text, "\n{}", root.path().display());
@@ -41,17 +41,17 @@ pub(super) async fn list_directory(
     /// The directory, absolute or relative to the first allowed one.
     path: String,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let place = view.place(&path)?;
-        let (_, entries) = entries(&place)?;
-        let lines: Vec<String> = entries
-            .iter()
-            .map(|entry| format!("{} {}", entry.mark(), entry.name))
-            .collect();
-        Ok(lines.join("\n").into())
-    })
-    .await
+    access
+        .with_view(context, move |view, _| {
+            let place = view.place(&path)?;
+            let (_, entries) = entries(&place)?;
+            let lines: Vec<String> = entries
+                .iter()
+                .map(|entry| format!("{} {}", entry.mark(), entry.name))
+                .collect();
+            Ok(lines.join("\n").into())
+        })
+        .await
 }
 
 /// In which order a listing with sizes comes.
@@ -77,26 +77,26 @@ pub(super) async fn list_directory_with_sizes(
     #[serde(rename = "sortBy", default)]
     sort_by: SortBy,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let place = view.place(&path)?;
-        let (dir, entries) = entries(&place)?;
-        let mut sized: Vec<(Entry, u64)> = entries
-            .into_iter()
-            .map(|entry| {
-                // Links are followed as far as the directory's handle allows.
-                let size = dir
-                    .metadata(&entry.name)
-                    .map_or(0, |metadata| metadata.len());
-                (entry, size)
-            })
-            .collect();
-        if matches!(sort_by, SortBy::Size) {
-            sized.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
-        }
-        Ok(listing_with_sizes(&sized).into())
-    })
-    .await
+    access
+        .with_view(context, move |view, _| {
+            let place = view.place(&path)?;
+            let (dir, entries) = entries(&place)?;
+            let mut sized: Vec<(Entry, u64)> = entries
+                .into_iter()
+                .map(|entry| {
+                    // Links are followed as far as the directory's handle allows.
+                    let size = dir
+                        .metadata(&entry.name)
+                        .map_or(0, |metadata| metadata.len());
+                    (entry, size)
+                })
+                .collect();
+            if matches!(sort_by, SortBy::Size) {
+                sized.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+            }
+            Ok(listing_with_sizes(&sized).into())
+        })
+        .await
 }
 
 fn listing_with_sizes(entries: &[(Entry, u64)]) -> String {
@@ -151,7 +151,7 @@ impl Entry {
 }
 
 /// A link counts as a file, wherever it leads.
-fn is_dir(entry: &DirEntry) -> bool {
+pub(super) fn is_dir(entry: &DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_dir())
 }
 
@@ -198,18 +198,18 @@ pub(super) async fn directory_tree(
     #[serde(rename = "excludePatterns", default)]
     exclude_patterns: Vec<String>,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let place = view.place(&path)?;
-        let mut tree = Tree {
-            exclude: exclusions_of_tree(&exclude_patterns)?,
-            context: &context,
-            seen: 0,
-        };
-        let children = tree.children(&open_dir(&place)?, Path::new(""), 1)?;
-        Ok(to_string_pretty(&children)?.into())
-    })
-    .await
+    access
+        .with_view(context, move |view, context| {
+            let place = view.place(&path)?;
+            let mut tree = Tree {
+                exclude: exclusions_of_tree(&exclude_patterns)?,
+                context,
+                seen: 0,
+            };
+            let children = tree.children(&open_dir(&place)?, Path::new(""), 1)?;
+            Ok(to_string_pretty(&children)?.into())
+        })
+        .await
 }
 
 /// One entry of a tree.
@@ -241,7 +241,7 @@ impl Tree<'_> {
         for entry in dir.entries().into_iter().flatten().flatten() {
             let name = entry.file_name();
             let below = path.join(&name);
-            if matches(&self.exclude, &below) {
+            if self.exclude.is_match(&below) {
                 continue;
             }
             self.count()?;
@@ -287,30 +287,30 @@ pub(super) async fn get_file_info(
     /// The file, absolute or relative to the first allowed directory.
     path: String,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let place = view.place(&path)?;
-        let metadata = place
-            .root
-            .dir()
-            .metadata(&place.inside)
-            .map_err(|error| place.explain(&error))?;
-        let time = |time: std::io::Result<cap_std::time::SystemTime>| {
-            time.map_or_else(|_| "unknown".to_owned(), |time| time_text(time.into_std()))
-        };
-        Ok(Said::from(format!(
-            "size: {}\ncreated: {}\nmodified: {}\naccessed: {}\nisDirectory: {}\nisFile: {}\n\
+    access
+        .with_view(context, move |view, _| {
+            let place = view.place(&path)?;
+            let metadata = place
+                .root
+                .dir()
+                .metadata(&place.inside)
+                .map_err(|error| place.explain(&error))?;
+            let time = |time: std::io::Result<cap_std::time::SystemTime>| {
+                time.map_or_else(|_| "unknown".to_owned(), |time| time_text(time.into_std()))
+            };
+            Ok(Said::from(format!(
+                "size: {}\ncreated: {}\nmodified: {}\naccessed: {}\nisDirectory: {}\nisFile: {}\n\
              permissions: {:03o}",
-            metadata.len(),
-            time(metadata.created()),
-            time(metadata.modified()),
-            time(metadata.accessed()),
-            metadata.is_dir(),
-            metadata.is_file(),
-            metadata.mode() & 0o777,
-        )))
-    })
-    .await
+                metadata.len(),
+                time(metadata.created()),
+                time(metadata.modified()),
+                time(metadata.accessed()),
+                metadata.is_dir(),
+                metadata.is_file(),
+                metadata.mode() & 0o777,
+            )))
+        })
+        .await
 }
 
 fn time_text(time: SystemTime) -> String {

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cap_std::fs::{File, OpenOptions, OpenOptionsExt};
+use cap_std::fs::File;
 use compere::prelude::*;
-use rustix::fs::OFlags;
 
-use crate::files::roots::{Access, Place, View};
+use crate::files::roots::{Access, Place, View, without_waiting};
 use crate::files::said::{Said, Shown};
 
 /// The most text that one read gives back. More is read in pages of lines.
@@ -26,14 +25,10 @@ const LINES_PER_LOOK: usize = 65_536;
 impl Place<'_> {
     /// Opens a regular file for reading. Without waiting: a pipe without a writer is no file.
     pub(super) fn open(&self) -> Result<File, ToolError> {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
         let file = self
             .root
             .dir()
-            .open_with(&self.inside, &options)
+            .open_with(&self.inside, &without_waiting())
             .map_err(|error| self.explain(&error))?;
         let metadata = file.metadata().map_err(|error| self.explain(&error))?;
         if metadata.is_dir() {
@@ -143,15 +138,13 @@ fn text(place: &Place<'_>, part: Part, context: &Context) -> Result<Page, ToolEr
         Part::Head(lines) => first_lines(place.open()?, lines).map_err(explain),
         Part::Tail(lines) => last_lines(place.open()?, lines).map_err(explain),
         Part::Page { offset, limit } => {
-            let file = BufReader::with_capacity(STEP_SIZE, place.open()?);
+            let file = BufReader::new(place.open()?);
             page(file, offset, limit, context)
                 .map_err(explain)?
                 .ok_or_else(|| ToolError::new("The read was cancelled."))
         }
     }
 }
-
-const STEP_SIZE: usize = 64 * 1024;
 
 fn cut_note() -> String {
     format!("[cut at {TEXT_BYTES} bytes; there is more]")
@@ -265,12 +258,12 @@ async fn read_text(
     path: String,
     part: Part,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let place = view.place(&path)?;
-        Ok(text(&place, part, &context)?.into_said())
-    })
-    .await
+    access
+        .with_view(context, move |view, context| {
+            let place = view.place(&path)?;
+            Ok(text(&place, part, context)?.into_said())
+        })
+        .await
 }
 
 /// Reads a text file. The old name of `read_text_file`.
@@ -320,8 +313,8 @@ pub(super) async fn read_multiple_files(
     #[schemars(length(min = 1))]
     paths: Vec<String>,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || Ok(Said::from(all(&view, &paths)))).await
+    let read = access.with_view(context, move |view, _| all(view, &paths));
+    Ok(read.await.into())
 }
 
 fn all(view: &View, paths: &[String]) -> String {
@@ -349,23 +342,23 @@ pub(super) async fn read_media_file(
     /// The file, absolute or relative to the first allowed directory.
     path: String,
 ) -> Result<Shown, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let place = view.place(&path)?;
-        let data = STANDARD.encode(place.read(MEDIA_BYTES)?);
-        let mime_type = media_type(&place.inside);
-        Ok(Shown(if mime_type.starts_with("image/") {
-            Content::image(data, mime_type)
-        } else if mime_type.starts_with("audio/") {
-            Content::audio(data, mime_type)
-        } else {
-            let uri = super::resources::file_uri(&place.path());
-            Content::resource(
-                ResourceContents::blob(uri, data).mime_type("application/octet-stream"),
-            )
-        }))
-    })
-    .await
+    access
+        .with_view(context, move |view, _| {
+            let place = view.place(&path)?;
+            let data = STANDARD.encode(place.read(MEDIA_BYTES)?);
+            let mime_type = media_type(&place.inside);
+            Ok(Shown(if mime_type.starts_with("image/") {
+                Content::image(data, mime_type)
+            } else if mime_type.starts_with("audio/") {
+                Content::audio(data, mime_type)
+            } else {
+                let uri = super::resources::file_uri(&place.path());
+                Content::resource(
+                    ResourceContents::blob(uri, data).mime_type("application/octet-stream"),
+                )
+            }))
+        })
+        .await
 }
 
 /// The media type that a name suggests.

@@ -8,6 +8,7 @@ use compere::prelude::*;
 use compere::{CompletionQuery, Session};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use crate::files::list::is_dir;
 use crate::files::read::{TEXT_BYTES, media_type};
 use crate::files::roots::{Access, View, path_of};
 
@@ -52,39 +53,41 @@ pub(super) async fn file(
     context: Context,
     path: String,
 ) -> Result<ReadResourceResult, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let not_found = || ToolError::resource_not_found(&uri.0);
-        // The variable of a template comes decoded.
-        if !path.starts_with('/') {
-            return Err(not_found());
-        }
-        let place = view.place(&path).map_err(|_| not_found())?;
-        let metadata = place
-            .root
-            .dir()
-            .metadata(&place.inside)
-            .map_err(|_| not_found())?;
-        if metadata.is_dir() {
-            return Err(invalid(
-                "The resource is a directory; list it with list_directory",
-            ));
-        }
-        if metadata.len() > TEXT_BYTES {
-            return Err(invalid(&format!(
-                "The resource is larger than {TEXT_BYTES} bytes; read it in pages with \
+    access
+        .with_view(context, move |view, _| {
+            let not_found = || ToolError::resource_not_found(&uri.0);
+            // The variable of a template comes decoded.
+            if !path.starts_with('/') {
+                return Err(not_found());
+            }
+            let place = view.place(&path).map_err(|_| not_found())?;
+            let metadata = place
+                .root
+                .dir()
+                .metadata(&place.inside)
+                .map_err(|_| not_found())?;
+            if metadata.is_dir() {
+                return Err(invalid(
+                    "The resource is a directory; list it with list_directory",
+                ));
+            }
+            if metadata.len() > TEXT_BYTES {
+                return Err(invalid(&format!(
+                    "The resource is larger than {TEXT_BYTES} bytes; read it in pages with \
                  read_text_file"
-            )));
-        }
-        let bytes = place.read(TEXT_BYTES)?;
-        let mime_type = media_type(&place.inside);
-        let contents = match String::from_utf8(bytes) {
-            Ok(text) => ResourceContents::text(uri.0.clone(), text),
-            Err(bytes) => ResourceContents::blob(uri.0.clone(), STANDARD.encode(bytes.as_bytes())),
-        };
-        Ok(contents.mime_type(mime_type).into())
-    })
-    .await
+                )));
+            }
+            let bytes = place.read(TEXT_BYTES)?;
+            let mime_type = media_type(&place.inside);
+            let contents = match String::from_utf8(bytes) {
+                Ok(text) => ResourceContents::text(uri.0.clone(), text),
+                Err(bytes) => {
+                    ResourceContents::blob(uri.0.clone(), STANDARD.encode(bytes.as_bytes()))
+                }
+            };
+            Ok(contents.mime_type(mime_type).into())
+        })
+        .await
 }
 
 fn invalid(text: &str) -> ToolError {
@@ -118,7 +121,7 @@ fn suggestions(view: &View, typed: &str) -> Vec<String> {
             if !entry_name.starts_with(name) || (name.is_empty() && entry_name.starts_with('.')) {
                 continue;
             }
-            let slash = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let slash = match is_dir(&entry) {
                 true => "/",
                 false => "",
             };

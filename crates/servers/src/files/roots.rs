@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use compere::model::Root;
 use compere::{Context, Session, ToolError};
 use percent_encoding::percent_decode_str;
+use rustix::fs::OFlags;
 
 use crate::files::read::TEXT_BYTES;
 use crate::files::watch::Watcher;
@@ -183,6 +184,12 @@ impl Place<'_> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// The directory that holds the last name of the path, and that name. `None` for the root, which
+    /// has neither here.
+    pub(super) fn parent(&self) -> Option<io::Result<(Dir, PathBuf)>> {
+        parent_in(self.root.dir(), &self.inside)
+    }
+
     /// The absolute path, for names.
     pub(super) fn path(&self) -> PathBuf {
         if self.inside == Path::new(".") {
@@ -211,6 +218,25 @@ impl Place<'_> {
             kind => format!("{shown}: {kind}."),
         })
     }
+}
+
+/// The directory that holds the last name of a path in `root`, and that name.
+pub(super) fn parent_in(root: &Dir, inside: &Path) -> Option<io::Result<(Dir, PathBuf)>> {
+    let (parent, name) = (inside.parent()?, inside.file_name()?);
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    Some(root.open_dir(parent).map(|dir| (dir, name.into())))
+}
+
+/// For opening to read without waiting: a pipe without a writer, a terminal.
+pub(super) fn without_waiting() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+    options
 }
 
 /// Resolves `.` and `..` by name; `None` if it climbs above its start.
@@ -292,9 +318,31 @@ impl Access {
         }))
     }
 
-    /// What the client of this call may reach.
-    pub(super) async fn view(&self, context: &Context) -> View {
-        self.view_of(&context.session()).await
+    /// Works with what the client of this call may reach, where blocking hurts nobody.
+    pub(super) async fn with_view<T: Send + 'static>(
+        &self,
+        context: Context,
+        work: impl FnOnce(&View, &Context) -> T + Send + 'static,
+    ) -> T {
+        let view = self.view_of(&context.session()).await;
+        compere::server::blocking(move || work(&view, &context)).await
+    }
+
+    /// The same for work that changes something: one at a time.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        context: Context,
+        work: impl FnOnce(&View) -> T + Send + 'static,
+    ) -> T {
+        let shared = self.0.clone();
+        self.with_view(context, move |view, _| {
+            let _one_at_a_time = shared
+                .writing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            work(view)
+        })
+        .await
     }
 
     /// What a client may reach. One that declares roots is asked for them, once until they change.
@@ -350,14 +398,6 @@ impl Access {
 
     fn views(&self) -> std::sync::MutexGuard<'_, Views> {
         self.0.views.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Held while something is changed.
-    pub(super) fn writing(&self) -> std::sync::MutexGuard<'_, ()> {
-        self.0
-            .writing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn watcher(&self) -> &Watcher {

@@ -7,8 +7,8 @@ use cap_std::fs::{Dir, DirEntry};
 use compere::{Context, ToolError};
 use globset::GlobSet;
 
-use crate::files::glob::{Pattern, exclusions, matches};
-use crate::files::list::open_dir;
+use crate::files::glob::{Pattern, exclusions};
+use crate::files::list::{is_dir, open_dir};
 use crate::files::roots::Place;
 
 /// The most hits of one search.
@@ -103,7 +103,7 @@ impl Search<'_> {
                 return;
             }
             let below = path.join(entry.file_name());
-            if matches(&self.exclude, &below) || self.leads_out(&entry, &below) {
+            if self.exclude.is_match(&below) || self.leads_out(&entry, &below) {
                 continue;
             }
             if self.pattern.matches(&below) {
@@ -114,7 +114,7 @@ impl Search<'_> {
                 };
                 self.hits.paths.push(shown);
             }
-            if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            if is_dir(&entry)
                 && let Ok(inner) = entry.open_dir()
             {
                 self.walk(&inner, &below, depth + 1);

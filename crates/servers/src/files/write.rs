@@ -4,7 +4,6 @@
 //! directory handle: a reader sees the old or the new, and a link or hard link that someone puts
 //! there meanwhile is replaced, never written through.
 
-use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +14,7 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use crate::files::edit;
-use crate::files::roots::{Access, Place};
+use crate::files::roots::{Access, Place, parent_in};
 use crate::files::said::Said;
 
 /// The largest file that can be edited.
@@ -24,31 +23,20 @@ const EDIT_BYTES: u64 = 16 * 1024 * 1024;
 /// A name in an open directory.
 struct Named {
     dir: Dir,
-    name: OsString,
+    name: PathBuf,
 }
 
 impl Place<'_> {
-    /// The directory that holds the last name of the path, and that name.
+    /// The name in its directory.
     fn named(&self, inside: &Path) -> Result<Named, ToolError> {
-        let (Some(parent), Some(name)) = (inside.parent(), inside.file_name()) else {
-            return Err(ToolError::new(format!(
+        match parent_in(self.root.dir(), inside) {
+            Some(Ok((dir, name))) => Ok(Named { dir, name }),
+            Some(Err(error)) => Err(self.explain(&error)),
+            None => Err(ToolError::new(format!(
                 "{} is an allowed directory itself.",
                 self.shown()
-            )));
-        };
-        let parent = match parent.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => parent,
-        };
-        let dir = self
-            .root
-            .dir()
-            .open_dir(parent)
-            .map_err(|error| self.explain(&error))?;
-        Ok(Named {
-            dir,
-            name: name.to_owned(),
-        })
+            ))),
+        }
     }
 
     /// Where a write to this path goes: through links that stay inside, to the file they mean.
@@ -154,17 +142,16 @@ pub(super) async fn write_file(
     /// All of its new content.
     content: String,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let _one_at_a_time = access.writing();
-        let place = view.place(&path)?;
-        place
-            .target()?
-            .replace(content.as_bytes(), None)
-            .map_err(|error| place.explain(&error))?;
-        Ok(format!("Successfully wrote to {path}").into())
-    })
-    .await
+    access
+        .change(context, move |view| {
+            let place = view.place(&path)?;
+            place
+                .target()?
+                .replace(content.as_bytes(), None)
+                .map_err(|error| place.explain(&error))?;
+            Ok(format!("Successfully wrote to {path}").into())
+        })
+        .await
 }
 
 /// One replacement.
@@ -194,35 +181,34 @@ pub(super) async fn edit_file(
     #[serde(rename = "dryRun", default)]
     dry_run: bool,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let _one_at_a_time = access.writing();
-        let place = view.place(&path)?;
-        let (before, metadata) = text_of(&place)?;
-        let mut after = before.clone();
-        for edit in &edits {
-            after = edit::replace(&after, &edit.old_text, &edit.new_text).ok_or_else(|| {
-                ToolError::new(format!(
-                    "Could not find exact match for edit:\n{}",
-                    edit.old_text
-                ))
-            })?;
-        }
-        if !dry_run && after != before {
-            place
-                .target()?
-                .replace(after.as_bytes(), Some(&metadata))
-                .map_err(|error| match Errno::from_io_error(&error) {
-                    Some(Errno::BUSY) => ToolError::new(format!(
-                        "{} was changed by someone else meanwhile; read it again.",
-                        place.shown()
-                    )),
-                    _ => place.explain(&error),
+    access
+        .change(context, move |view| {
+            let place = view.place(&path)?;
+            let (before, metadata) = text_of(&place)?;
+            let mut after = before.clone();
+            for edit in &edits {
+                after = edit::replace(&after, &edit.old_text, &edit.new_text).ok_or_else(|| {
+                    ToolError::new(format!(
+                        "Could not find exact match for edit:\n{}",
+                        edit.old_text
+                    ))
                 })?;
-        }
-        Ok(edit::diff(&path, &before, &after).into())
-    })
-    .await
+            }
+            if !dry_run && after != before {
+                place
+                    .target()?
+                    .replace(after.as_bytes(), Some(&metadata))
+                    .map_err(|error| match Errno::from_io_error(&error) {
+                        Some(Errno::BUSY) => ToolError::new(format!(
+                            "{} was changed by someone else meanwhile; read it again.",
+                            place.shown()
+                        )),
+                        _ => place.explain(&error),
+                    })?;
+            }
+            Ok(edit::diff(&path, &before, &after).into())
+        })
+        .await
 }
 
 fn text_of(place: &Place<'_>) -> Result<(String, Metadata), ToolError> {
@@ -260,19 +246,19 @@ pub(super) async fn create_directory(
     /// The directory, absolute or relative to the first allowed one.
     path: String,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let place = view.place(&path)?;
-        if place.inside != Path::new(".") {
-            place
-                .root
-                .dir()
-                .create_dir_all(&place.inside)
-                .map_err(|error| place.explain(&error))?;
-        }
-        Ok(format!("Successfully created directory {path}").into())
-    })
-    .await
+    access
+        .change(context, move |view| {
+            let place = view.place(&path)?;
+            if place.inside != Path::new(".") {
+                place
+                    .root
+                    .dir()
+                    .create_dir_all(&place.inside)
+                    .map_err(|error| place.explain(&error))?;
+            }
+            Ok(format!("Successfully created directory {path}").into())
+        })
+        .await
 }
 
 /// Moves or renames a file, a directory or a link. What is at the destination is never replaced.
@@ -285,28 +271,53 @@ pub(super) async fn move_file(
     /// Where it goes, with its new name.
     destination: String,
 ) -> Result<Said, ToolError> {
-    let view = access.view(&context).await;
-    compere::server::blocking(move || {
-        let (from_place, to_place) = (view.place(&source)?, view.place(&destination)?);
-        let from = from_place.named(&from_place.inside)?;
-        let to = to_place.named(&to_place.inside)?;
-        // One step: that nothing is there and the move are not two questions.
-        rustix::fs::renameat_with(
-            &from.dir,
-            &from.name,
-            &to.dir,
-            &to.name,
-            RenameFlags::NOREPLACE,
-        )
-        .map_err(|error| match error {
-            Errno::EXIST => ToolError::new(format!("Destination already exists: {destination}")),
-            Errno::INVAL => ToolError::new(format!("{source} cannot be moved into itself.")),
-            Errno::XDEV => ToolError::new(format!(
-                "{source} and {destination} are on different file systems; copy it instead."
-            )),
-            error => from_place.explain(&error.into()),
-        })?;
-        Ok(format!("Successfully moved {source} to {destination}").into())
-    })
-    .await
+    access
+        .change(context, move |view| {
+            let (from_place, to_place) = (view.place(&source)?, view.place(&destination)?);
+            let from = from_place.named(&from_place.inside)?;
+            let to = to_place.named(&to_place.inside)?;
+            // One step: that nothing is there and the move are not two questions.
+            rustix::fs::renameat_with(
+                &from.dir,
+                &from.name,
+                &to.dir,
+                &to.name,
+                RenameFlags::NOREPLACE,
+            )
+            .map_err(|error| match error {
+                Errno::EXIST => {
+                    ToolError::new(format!("Destination already exists: {destination}"))
+                }
+                Errno::INVAL => ToolError::new(format!("{source} cannot be moved into itself.")),
+                Errno::XDEV => ToolError::new(format!(
+                    "{source} and {destination} are on different file systems; copy it instead."
+                )),
+                error => from_place.explain(&error.into()),
+            })?;
+            Ok(format!("Successfully moved {source} to {destination}").into())
+        })
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changed_since_it_was_read_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority()).unwrap();
+        let file = Named {
+            dir,
+            name: "f".into(),
+        };
+        std::fs::write(folder.path().join("f"), "read").unwrap();
+        let read = file.dir.metadata("f").unwrap();
+        file.replace(b"ours", Some(&read)).unwrap();
+        // Somebody else was here since: the file is another one now.
+        let error = file.replace(b"too late", Some(&read)).unwrap_err();
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::BUSY));
+        assert_eq!(std::fs::read(folder.path().join("f")).unwrap(), b"ours");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

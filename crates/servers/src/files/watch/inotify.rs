@@ -13,13 +13,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use cap_std::fs::Dir;
 use compere::ServerHandle;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::OFlags;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
-use crate::files::roots::Place;
+use crate::files::roots::{Place, without_waiting};
 
 /// What follows within this time belongs to the same announcement.
 const TOGETHER: Timespec = Timespec {
@@ -83,16 +82,7 @@ impl Watcher {
             subscription.clients += 1;
             return Ok(());
         }
-        let parent = match (place.inside.parent(), place.inside.file_name()) {
-            (Some(parent), Some(name)) => {
-                let parent = match parent.as_os_str().is_empty() {
-                    true => Path::new("."),
-                    false => parent,
-                };
-                Some((place.root.dir().open_dir(parent)?, PathBuf::from(name)))
-            }
-            _ => None,
-        };
+        let parent = place.parent().transpose()?;
         active.add_itself(&mut state, place.root.dir(), &place.inside, uri)?;
         if let Some((dir, name)) = &parent {
             active.add(&mut state, dir.as_fd(), uri, Some(name.as_os_str().into()))?;
@@ -149,11 +139,7 @@ impl Active {
 
     /// Watches the file itself, wherever its name may go.
     fn add_itself(&self, state: &mut State, dir: &Dir, name: &Path, uri: &str) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
-        let file = dir.open_with(name, &options)?;
+        let file = dir.open_with(name, &without_waiting())?;
         self.add(state, file.as_fd(), uri, None)
     }
 
