@@ -307,9 +307,10 @@ fn what_we_did_not_declare_is_refused_to_the_server() {
         assert_eq!(refused["error"]["code"], -32601);
     }
     let mut declaring = config();
-    declaring.client_capabilities = ClientCapabilities::new()
+    let capabilities = ClientCapabilities::new()
         .roots(ListCapability::new())
         .sampling(json!({}));
+    declaring.client_capabilities = capabilities.into();
     let (mut session, _) = client(declaring);
     session.connect(at(0.0)).unwrap();
     assert_eq!(
@@ -409,9 +410,10 @@ fn server(config: SessionConfig) -> Session {
 
 fn with_tools() -> SessionConfig {
     let mut config = config();
-    config.server_capabilities = ServerCapabilities::new()
+    let capabilities = ServerCapabilities::new()
         .tools(ListCapability::new())
         .logging(json!({}));
+    config.server_capabilities = capabilities.into();
     config
 }
 

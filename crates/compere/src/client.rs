@@ -260,7 +260,7 @@ impl ClientBuilder {
                 .map_err(|error| Error::setup(error.to_string()))?;
         }
         let stream = target.open(&self.limits)?;
-        let peer = Peer::new(&self.limits);
+        let peer = Peer::new(Arc::new(self.limits.clone()));
         let roots = Arc::new(Roots::default());
         let promises = Arc::new(Promises::default());
         let config = self.config();
@@ -309,7 +309,7 @@ impl ClientBuilder {
         }
         let mut config = SessionConfig::new(self.info.clone());
         config.revisions.clone_from(&self.revisions);
-        config.client_capabilities = capabilities;
+        config.client_capabilities = Arc::new(capabilities);
         config.limits = self.limits.clone();
         config.ping = self.ping;
         config
@@ -359,7 +359,7 @@ impl Client {
 
     /// Who the server says it is.
     pub fn server_info(&self) -> Option<&Implementation> {
-        self.agreed()?.peer_info.as_ref()
+        self.agreed()?.peer_info.as_deref()
     }
 
     /// What the server declared.

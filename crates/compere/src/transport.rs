@@ -10,7 +10,7 @@ pub mod tap;
 use std::io;
 use std::task::{Context, Poll};
 
-use crate::error::ServerLost;
+use crate::error::{Error, ServerLost};
 
 /// A duplex stream of bytes.
 ///
@@ -36,6 +36,13 @@ pub trait ByteStream: Send + 'static {
     /// Ends the stream in the order that its kind asks for, after the last read and write.
     fn poll_close(&mut self, _context: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
+    }
+
+    /// A request of ours that was lost on its way, or whose answer was, where the stream knows it:
+    /// its id, and why. Asked whenever the connection looks at what is ready; a stream that has
+    /// news wakes the reader.
+    fn lost_request(&mut self) -> Option<(i64, Error)> {
+        None
     }
 
     /// What is known of the peer's end, if it is a process of ours.

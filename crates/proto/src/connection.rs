@@ -66,6 +66,8 @@ pub enum Received<'a> {
     Initialized,
     /// The machine has dealt with it; anything to be said comes from `poll_output`.
     Handled,
+    /// It was no message, and is answered with an error; that comes from `poll_output`.
+    Malformed,
     /// Dropped, and why. For a log line, not for the peer.
     Ignored(Ignored),
 }

@@ -127,7 +127,7 @@ impl Side for ClientSide {
         }
     }
 
-    fn notification(&mut self, _machine: &mut Machine, method: Method, params: &Params<'_>) {
+    fn notification(&mut self, method: Method, params: &Params<'_>) {
         let handlers = &self.handlers;
         let changed = |what| {
             if let Some(on_changed) = &handlers.on_changed {
@@ -157,7 +157,7 @@ impl Side for ClientSide {
         }
     }
 
-    fn initialized(&mut self, _machine: &Machine) {
+    fn initialized(&mut self) {
         if let Some(ready) = self.ready.take() {
             let _ = ready.send(Ok(()));
         }

@@ -17,6 +17,7 @@ use compere_proto::{Error as ProtocolError, Method};
 use tokio::sync::oneshot;
 
 use crate::driver::call::CallShared;
+use crate::driver::exchange::Route;
 use crate::error::{Error, Result};
 
 /// What becomes of progress on a request of ours.
@@ -26,6 +27,7 @@ pub(crate) type OnProgress = Box<dyn FnMut(ProgressParams) + Send>;
 pub(crate) struct Waiter {
     pub(crate) reply: oneshot::Sender<Result<Box<str>>>,
     pub(crate) on_progress: Option<OnProgress>,
+    pub(crate) route: Route,
 }
 
 /// One thing to be said or done.
@@ -41,11 +43,16 @@ pub(crate) enum Item {
     /// Nobody waits for this request any more.
     Abandon { id: i64, reason: &'static str },
     /// Send a notification.
-    Notification { method: Method, message: Vec<u8> },
+    Notification {
+        method: Method,
+        message: Vec<u8>,
+        route: Route,
+    },
     /// Send a log message, if the client wants it.
     Log {
         level: LoggingLevel,
         message: Vec<u8>,
+        route: Route,
     },
     /// Send progress of a call, if the rate allows it.
     Progress { call: Arc<CallShared>, step: Step },

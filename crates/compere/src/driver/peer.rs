@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use crate::driver::exchange::Route;
 use crate::driver::outbox::{Item, OnProgress, Outbox, Waiter};
 use crate::error::Result;
 
@@ -24,10 +25,10 @@ use crate::error::Result;
 #[derive(Debug, Clone)]
 pub(crate) struct Agreed {
     pub(crate) revision: Revision,
-    pub(crate) client_capabilities: ClientCapabilities,
-    pub(crate) server_capabilities: ServerCapabilities,
-    pub(crate) peer_info: Option<Implementation>,
-    pub(crate) instructions: Option<String>,
+    pub(crate) client_capabilities: Arc<ClientCapabilities>,
+    pub(crate) server_capabilities: Arc<ServerCapabilities>,
+    pub(crate) peer_info: Option<Arc<Implementation>>,
+    pub(crate) instructions: Option<Box<str>>,
 }
 
 /// The other end of one connection.
@@ -37,6 +38,8 @@ pub(crate) struct Peer {
     pub(crate) ids: IdSource,
     pub(crate) agreed: Arc<OnceLock<Agreed>>,
     pub(crate) limits: Arc<Limits>,
+    /// Where what is said through this handle goes.
+    pub(crate) route: Route,
 }
 
 /// How one request is to be sent.
@@ -48,12 +51,21 @@ pub(crate) struct RequestOptions {
 }
 
 impl Peer {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: Arc<Limits>) -> Self {
         Self {
             outbox: Arc::new(Outbox::new(limits.outbox_bytes)),
             ids: IdSource::default(),
             agreed: Arc::default(),
-            limits: Arc::new(limits.clone()),
+            limits,
+            route: Route::GENERAL,
+        }
+    }
+
+    /// The same peer, spoken to on another route.
+    pub(crate) fn on(&self, route: Route) -> Self {
+        Self {
+            route,
+            ..self.clone()
         }
     }
 
@@ -93,6 +105,7 @@ impl Peer {
             waiter: Waiter {
                 reply,
                 on_progress: options.on_progress,
+                route: self.route,
             },
         });
         PendingRequest {
@@ -104,7 +117,11 @@ impl Peer {
     pub(crate) fn notify<P: Serialize>(&self, method: Method, params: Option<&P>) {
         let mut message = Vec::new();
         match encode::notification(&mut message, method, params) {
-            Ok(()) => self.outbox.push(Item::Notification { method, message }),
+            Ok(()) => self.outbox.push(Item::Notification {
+                method,
+                message,
+                route: self.route,
+            }),
             Err(error) => tracing::error!(%method, %error, "a notification cannot be written"),
         }
     }

@@ -106,7 +106,11 @@ impl Context {
         params.logger = logger.map(str::to_owned);
         let mut message = Vec::new();
         if encode::notification(&mut message, Method::Message, Some(&params)).is_ok() {
-            self.call.peer.outbox.push(Item::Log { level, message });
+            self.call.peer.outbox.push(Item::Log {
+                level,
+                message,
+                route: self.call.peer.route,
+            });
         }
     }
 
@@ -268,7 +272,7 @@ impl Context {
 
     /// What the client says it is.
     pub fn client_info(&self) -> Option<&Implementation> {
-        self.call.peer.agreed.get()?.peer_info.as_ref()
+        self.call.peer.agreed.get()?.peer_info.as_deref()
     }
 
     /// The client that makes this call.

@@ -48,12 +48,14 @@ pub(crate) struct ServerCore {
     epoch: AtomicU64,
     sessions: Mutex<Vec<Weak<SessionShared>>>,
     next_session: AtomicU64,
-    capabilities: ServerCapabilities,
+    session_config: Arc<SessionConfig>,
+    limits: Arc<Limits>,
 }
 
 impl ServerCore {
     pub(crate) fn new(options: ServerOptions, states: States, registry: Registry) -> Arc<Self> {
-        let capabilities = capabilities(&options, &registry);
+        let session_config = Arc::new(session_config(&options, &registry));
+        let limits = Arc::new(options.limits.clone());
         Arc::new(Self {
             options,
             states,
@@ -61,7 +63,8 @@ impl ServerCore {
             epoch: AtomicU64::new(0),
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
-            capabilities,
+            session_config,
+            limits,
         })
     }
 
@@ -110,33 +113,42 @@ impl ServerCore {
     }
 
     /// A new connection.
-    pub(crate) fn session(self: &Arc<Self>, peer: Peer) -> Arc<SessionShared> {
+    pub(crate) fn session(self: &Arc<Self>, peer: Peer, principal: Arc<str>) -> Arc<SessionShared> {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(SessionShared::new(self.clone(), peer, id));
+        let session = Arc::new(SessionShared::new(self.clone(), peer, id, principal));
         let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|session| session.strong_count() > 0);
         known.push(Arc::downgrade(&session));
         session
     }
 
-    pub(crate) fn session_config(&self) -> SessionConfig {
-        let of = |era| {
-            self.options
-                .revisions
-                .iter()
-                .copied()
-                .filter(|revision| revision.era() == era)
-                .collect()
-        };
-        let mut config = SessionConfig::new(self.options.info.clone());
-        config.revisions = of(Era::Handshake);
-        config.stateless = of(Era::Stateless);
-        config.server_capabilities = self.capabilities.clone();
-        config.instructions = self.options.instructions.clone();
-        config.limits = self.options.limits.clone();
-        config.ping = self.options.ping;
-        config
+    /// What every connection is made with.
+    pub(crate) fn session_config(&self) -> Arc<SessionConfig> {
+        self.session_config.clone()
     }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.limits.clone()
+    }
+}
+
+fn session_config(options: &ServerOptions, registry: &Registry) -> SessionConfig {
+    let of = |era| {
+        options
+            .revisions
+            .iter()
+            .copied()
+            .filter(|revision| revision.era() == era)
+            .collect()
+    };
+    let mut config = SessionConfig::new(options.info.clone());
+    config.revisions = of(Era::Handshake);
+    config.stateless = of(Era::Stateless);
+    config.server_capabilities = Arc::new(capabilities(options, registry));
+    config.instructions = options.instructions.clone();
+    config.limits = options.limits.clone();
+    config.ping = options.ping;
+    config
 }
 
 /// Capabilities follow from what is registered when the server starts.

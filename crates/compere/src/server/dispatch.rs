@@ -1,7 +1,6 @@
 //! From a request to its handler: finds it, checks the arguments, polls it once where the
 //! message was read.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -9,7 +8,7 @@ use compere_proto::completion::{CompleteParams, CompleteResult, Completion};
 use compere_proto::connection::Inbound;
 use compere_proto::connection::session::Session as Machine;
 use compere_proto::connection::stateless::{self, Envelope};
-use compere_proto::jsonrpc::{ErrorObject, ProgressToken, code};
+use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::resources::ResourceParams;
 use compere_proto::wire::decode::without_position;
 use compere_proto::wire::scan::Params;
@@ -17,13 +16,14 @@ use compere_proto::wire::tape::Kind;
 use compere_proto::{Method, Moment, Revision};
 
 use crate::driver::call::{Handling, Input, Work, panicked};
+use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
-use crate::driver::{self, Driver, Side, Started};
+use crate::driver::{Driver, Side, Started};
 use crate::error::Error;
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
-use crate::server::extract::{Arguments, Call};
+use crate::server::extract::{Arguments, Call, Request};
 use crate::server::prompts::ServerPrompt;
 use crate::server::registry::{CompletionReferenceKey, Registry, check_uri};
 use crate::server::reply::resource_not_found;
@@ -35,52 +35,42 @@ use crate::transport::ByteStream;
 pub(crate) fn connection<S: ByteStream + Unpin>(
     core: &Arc<ServerCore>,
     stream: S,
+    principal: Arc<str>,
 ) -> Driver<S, ServerSide> {
-    let peer = Peer::new(&core.options.limits);
-    let session = core.session(peer.clone());
+    let peer = Peer::new(core.limits());
+    let session = core.session(peer.clone(), principal);
     let machine = Machine::server(core.session_config(), peer.ids.clone());
-    let (epoch, registry) = core.registry();
-    let side = ServerSide {
-        session,
-        epoch,
-        registry,
-        subscribed: HashSet::new(),
-    };
-    Driver::new(stream, side, machine, peer)
+    Driver::new(stream, ServerSide::new(session), machine, peer)
 }
 
-/// The server's half of a connection.
+/// The server's half of a connection: keeps the registry at hand while it does not change.
 pub(crate) struct ServerSide {
-    session: Arc<SessionShared>,
     epoch: u64,
-    registry: Arc<Registry>,
-    /// What the hook for the end of subscriptions must be told when the connection ends.
-    subscribed: HashSet<String>,
+    dispatch: Dispatch,
 }
 
-impl Drop for ServerSide {
-    fn drop(&mut self) {
-        for uri in std::mem::take(&mut self.subscribed) {
-            self.unsubscribed(&uri);
+impl ServerSide {
+    fn new(session: Arc<SessionShared>) -> Self {
+        let epoch = session.core.epoch();
+        Self {
+            epoch,
+            dispatch: Dispatch::new(session),
         }
-        if let Some(hook) = &self.session.core.options.on_ended {
-            driver::guarded("a hook for the end", || hook(&self.session()));
+    }
+
+    fn refresh(&mut self) {
+        let core = &self.dispatch.session.core;
+        if self.epoch != core.epoch() {
+            (self.epoch, self.dispatch.registry) = core.registry();
         }
     }
 }
 
-/// What a request needs besides its params.
-struct Request {
-    token: Option<ProgressToken>,
-    revision: Revision,
-    input: Option<Input>,
+impl Drop for ServerSide {
+    fn drop(&mut self) {
+        self.dispatch.session.ended();
+    }
 }
-
-/// Texts by their names.
-type Texts = std::collections::BTreeMap<String, String>;
-
-/// A handler that is about to be polled, or the answer already.
-type Begun = Result<Work, Outcome>;
 
 impl Side for ServerSide {
     fn request(
@@ -91,17 +81,8 @@ impl Side for ServerSide {
         context: &mut TaskContext<'_>,
     ) -> Started {
         self.refresh();
-        let request = Request {
-            token: inbound.progress_token.clone(),
-            revision: machine.revision(),
-            input: None,
-        };
-        let params = &inbound.params;
-        match inbound.method {
-            Method::ResourcesSubscribe => Started::Done(self.subscribe(machine, params)),
-            Method::ResourcesUnsubscribe => Started::Done(self.unsubscribe(machine, params)),
-            method => self.route(Some(machine), now, method, params, request, context),
-        }
+        self.dispatch
+            .request(machine, now, inbound, Route::GENERAL, context)
     }
 
     fn stateless(
@@ -110,14 +91,114 @@ impl Side for ServerSide {
         context: &mut TaskContext<'_>,
     ) -> Option<(Started, Revision)> {
         self.refresh();
+        Some(self.dispatch.stateless(inbound, context))
+    }
+
+    fn notification(&mut self, method: Method, params: &Params<'_>) {
+        self.dispatch.notification(method, params);
+    }
+
+    fn initialized(&mut self) {
+        self.dispatch.initialized();
+    }
+
+    fn ended(&mut self, error: Option<&Error>) {
+        self.dispatch.session.log_end(error);
+    }
+}
+
+/// What dispatch needs of the conversation that a request belongs to.
+pub(crate) trait Conversation {
+    /// The revision that the request is made in.
+    fn revision(&self) -> Revision;
+
+    /// Counts a call or completion against the rate of the peer.
+    fn count_call(&mut self, now: Moment) -> Result<(), ErrorObject>;
+
+    /// Remembers a subscription; false if it was there already.
+    fn subscribe(&mut self, uri: &str) -> Result<bool, ErrorObject>;
+
+    /// Forgets a subscription.
+    fn unsubscribe(&mut self, uri: &str);
+}
+
+impl Conversation for Machine {
+    fn revision(&self) -> Revision {
+        Machine::revision(self)
+    }
+
+    fn count_call(&mut self, now: Moment) -> Result<(), ErrorObject> {
+        Machine::count_call(self, now)
+    }
+
+    fn subscribe(&mut self, uri: &str) -> Result<bool, ErrorObject> {
+        Machine::subscribe(self, uri)
+    }
+
+    fn unsubscribe(&mut self, uri: &str) {
+        Machine::unsubscribe(self, uri);
+    }
+}
+
+/// Texts by their names.
+type Texts = std::collections::BTreeMap<String, String>;
+
+/// A handler that is about to be polled, or the answer already.
+type Begun = Result<Work, Outcome>;
+
+/// Finds the handlers for the requests of one client.
+pub(crate) struct Dispatch {
+    pub(crate) session: Arc<SessionShared>,
+    registry: Arc<Registry>,
+}
+
+impl Dispatch {
+    pub(crate) fn new(session: Arc<SessionShared>) -> Self {
+        let (_, registry) = session.core.registry();
+        Self { session, registry }
+    }
+
+    /// Begins to answer a request of a session, polling its handler once.
+    pub(crate) fn request(
+        &self,
+        conversation: &mut impl Conversation,
+        now: Moment,
+        inbound: &Inbound<'_>,
+        route: Route,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let request = Request {
+            route,
+            token: inbound.progress_token.clone(),
+            input: None,
+        };
+        let params = &inbound.params;
+        match inbound.method {
+            Method::ResourcesSubscribe => Started::Done(self.subscribe(conversation, params)),
+            Method::ResourcesUnsubscribe => Started::Done(self.unsubscribe(conversation, params)),
+            method => {
+                let revision = conversation.revision();
+                let rate = Some(conversation);
+                self.route(rate, now, method, params, revision, request, context)
+            }
+        }
+    }
+
+    /// Begins to answer a request of the stateless era, polling its handler once.
+    pub(crate) fn stateless(
+        &self,
+        inbound: &Inbound<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> (Started, Revision) {
         let revisions = &self.session.core.options.revisions;
         let envelope = match Envelope::read(&inbound.params, revisions) {
             Ok(envelope) => envelope,
-            Err(error) => return Some((Started::Done(error.into()), Revision::V2026_07_28)),
+            Err(error) => return (Started::Done(error.into()), Revision::V2026_07_28),
         };
+        let revision = envelope.revision;
         let request = Request {
+            route: Route::GENERAL,
             token: inbound.progress_token.clone(),
-            revision: envelope.revision,
             input: Some(Input {
                 client_capabilities: envelope.client_capabilities,
                 answers: stateless::input_responses(&inbound.params),
@@ -125,66 +206,54 @@ impl Side for ServerSide {
             }),
         };
         let started = self.route(
-            None,
+            None::<&mut Machine>,
             Moment::START,
             inbound.method,
             &inbound.params,
+            revision,
             request,
             context,
         );
-        Some((started, envelope.revision))
+        (started, revision)
     }
 
-    fn notification(&mut self, _machine: &mut Machine, method: Method, _params: &Params<'_>) {
+    /// Takes a notification.
+    pub(crate) fn notification(&self, method: Method, _params: &Params<'_>) {
         if method == Method::RootsListChanged {
             self.session.roots_changed();
             if let Some(hook) = &self.session.core.options.on_roots_changed {
-                hook(&Session::new(self.session.clone()));
+                hook(&self.session());
             }
         }
     }
 
-    fn initialized(&mut self, _machine: &Machine) {
+    /// The handshake is done.
+    pub(crate) fn initialized(&self) {
         if let Some(hook) = &self.session.core.options.on_initialized {
-            hook(&Session::new(self.session.clone()));
+            hook(&self.session());
         }
     }
 
-    fn ended(&mut self, error: Option<&Error>) {
-        match error {
-            Some(error) => tracing::info!(session = self.session.id, %error, "a client is gone"),
-            None => tracing::debug!(session = self.session.id, "a client has left"),
-        }
-    }
-}
-
-impl ServerSide {
-    fn refresh(&mut self) {
-        if self.epoch != self.session.core.epoch() {
-            (self.epoch, self.registry) = self.session.core.registry();
-        }
-    }
-
+    #[allow(clippy::too_many_arguments)]
     fn route(
-        &mut self,
-        machine: Option<&mut Machine>,
+        &self,
+        rate: Option<&mut impl Conversation>,
         now: Moment,
         method: Method,
         params: &Params<'_>,
+        revision: Revision,
         request: Request,
         context: &mut TaskContext<'_>,
     ) -> Started {
         match method {
-            Method::ToolsCall => self.call_tool(machine, now, params, request, context),
+            Method::ToolsCall => self.call_tool(rate, now, params, request, context),
             Method::PromptsGet => self.get_prompt(params, request, context),
-            Method::ResourcesRead => self.read_resource(params, request, context),
-            Method::CompletionComplete => self.complete(machine, now, params, request, context),
+            Method::ResourcesRead => self.read_resource(params, revision, request, context),
+            Method::CompletionComplete => self.complete(rate, now, params, request, context),
             Method::ToolsList
             | Method::PromptsList
             | Method::ResourcesList
-            | Method::ResourcesTemplatesList => {
-                Started::Done(self.list(method, params, request.revision))
-            }
+            | Method::ResourcesTemplatesList => Started::Done(self.list(method, params, revision)),
             other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
         }
     }
@@ -212,7 +281,7 @@ impl ServerSide {
 
     fn call_tool(
         &self,
-        machine: Option<&mut Machine>,
+        rate: Option<&mut impl Conversation>,
         now: Moment,
         params: &Params<'_>,
         request: Request,
@@ -226,7 +295,7 @@ impl ServerSide {
             let error = ErrorObject::invalid_params(format!("Unknown tool: {shown}"));
             return Started::Done(error.into());
         };
-        if let Err(error) = count(registered.tool.rate.take(now), machine, now) {
+        if let Err(error) = count(registered.tool.rate.take(now), rate, now) {
             return Started::Done(error.into());
         }
         let arguments = match object(params, "arguments") {
@@ -239,7 +308,7 @@ impl ServerSide {
                 compere_proto::tools::CallToolResult::error(text),
             ));
         }
-        let call = Call::new(&self.session, arguments, None, request.token, request.input);
+        let call = Call::new(&self.session, arguments, None, request);
         let handler = &registered.tool.handler;
         let begun = guarded(&name, || Handling::Tool(handler.call(&call)));
         start(begun, &call, context)
@@ -268,7 +337,7 @@ impl ServerSide {
             Err(error) => return Started::Done(error.into()),
         };
         let arguments = Arguments::Texts(&texts);
-        let call = Call::new(&self.session, arguments, None, request.token, request.input);
+        let call = Call::new(&self.session, arguments, None, request);
         let begun = guarded(&name, || {
             let future = (prompt.handler)(&call);
             let name: Box<str> = name.as_ref().into();
@@ -308,6 +377,7 @@ impl ServerSide {
     fn read_resource(
         &self,
         params: &Params<'_>,
+        revision: Revision,
         request: Request,
         context: &mut TaskContext<'_>,
     ) -> Started {
@@ -315,7 +385,7 @@ impl ServerSide {
             Ok(uri) => uri,
             Err(error) => return Started::Done(error.into()),
         };
-        let not_found = request.revision.rules().resource_not_found_code;
+        let not_found = revision.rules().resource_not_found_code;
         let Some((handler, mime_type, variables)) = self.find_resource(&uri) else {
             return Started::Done(resource_not_found(&uri, not_found).into());
         };
@@ -323,8 +393,7 @@ impl ServerSide {
             &self.session,
             Arguments::Texts(&variables),
             Some(&uri),
-            request.token,
-            request.input,
+            request,
         );
         let begun = guarded(&uri, || {
             let future = handler(&call, mime_type.as_deref());
@@ -354,7 +423,7 @@ impl ServerSide {
         Ok(uri.into_owned())
     }
 
-    fn subscribe(&mut self, machine: &mut Machine, params: &Params<'_>) -> Outcome {
+    fn subscribe(&self, conversation: &mut impl Conversation, params: &Params<'_>) -> Outcome {
         let uri = match self.uri(params) {
             Ok(uri) => uri,
             Err(error) => return error.into(),
@@ -377,61 +446,49 @@ impl ServerSide {
                         .is_ok_and(|template| template.matches(&uri).is_some())
                 });
         if !known {
-            let code = machine.revision().rules().resource_not_found_code;
+            let code = conversation.revision().rules().resource_not_found_code;
             return resource_not_found(&uri, code).into();
         }
-        match machine.subscribe(&uri) {
-            Ok(true) => self.subscribed(machine, uri),
+        match conversation.subscribe(&uri) {
+            Ok(true) => self.subscribed(conversation, uri),
             Ok(false) => Outcome::Empty,
             Err(error) => error.into(),
         }
     }
 
     /// Tells the hook of a new subscription, which may refuse it.
-    fn subscribed(&mut self, machine: &mut Machine, uri: String) -> Outcome {
+    fn subscribed(&self, conversation: &mut impl Conversation, uri: String) -> Outcome {
         let options = &self.session.core.options;
         if let Some(hook) = &options.on_subscribe
             && let Err(error) = hook(&self.session(), &uri)
         {
-            machine.unsubscribe(&uri);
+            conversation.unsubscribe(&uri);
             return error.into_error("resources/subscribe").into();
         }
-        if options.on_unsubscribe.is_some() {
-            self.subscribed.insert(uri);
-        }
+        self.session.subscribed(uri);
         Outcome::Empty
     }
 
-    fn unsubscribe(&mut self, machine: &mut Machine, params: &Params<'_>) -> Outcome {
+    fn unsubscribe(&self, conversation: &mut impl Conversation, params: &Params<'_>) -> Outcome {
         match params.decode::<ResourceParams>() {
             Ok(params) => {
-                machine.unsubscribe(&params.uri);
-                if self.subscribed.remove(&params.uri) {
-                    self.unsubscribed(&params.uri);
-                }
+                conversation.unsubscribe(&params.uri);
+                self.session.unsubscribed(&params.uri);
                 Outcome::Empty
             }
             Err(error) => error.into(),
         }
     }
 
-    fn unsubscribed(&self, uri: &str) {
-        if let Some(hook) = &self.session.core.options.on_unsubscribe {
-            driver::guarded("a hook for the end of subscriptions", || {
-                hook(&self.session(), uri);
-            });
-        }
-    }
-
     fn complete(
         &self,
-        machine: Option<&mut Machine>,
+        rate: Option<&mut impl Conversation>,
         now: Moment,
         params: &Params<'_>,
         request: Request,
         context: &mut TaskContext<'_>,
     ) -> Started {
-        if let Err(error) = count(None, machine, now) {
+        if let Err(error) = count(None, rate, now) {
             return Started::Done(error.into());
         }
         let params: CompleteParams = match params.decode() {
@@ -454,13 +511,7 @@ impl ServerSide {
             .and_then(|context| context.arguments)
             .unwrap_or_default();
         let query = CompletionQuery::new(argument.name, argument.value, known, self.session());
-        let call = Call::new(
-            &self.session,
-            Arguments::NONE,
-            None,
-            request.token,
-            request.input,
-        );
+        let call = Call::new(&self.session, Arguments::NONE, None, request);
         let begun = guarded("completion", || {
             let future = completer(query);
             Handling::Other(Box::pin(async move {
@@ -503,12 +554,12 @@ impl ServerSide {
 
 fn count(
     own: Option<Result<(), ErrorObject>>,
-    machine: Option<&mut Machine>,
+    rate: Option<&mut impl Conversation>,
     now: Moment,
 ) -> Result<(), ErrorObject> {
-    match (own, machine) {
+    match (own, rate) {
         (Some(taken), _) => taken,
-        (None, Some(machine)) => machine.count_call(now),
+        (None, Some(conversation)) => conversation.count_call(now),
         (None, None) => Ok(()),
     }
 }

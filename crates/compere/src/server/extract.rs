@@ -15,6 +15,7 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
 use crate::driver::call::{CallShared, Input};
+use crate::driver::exchange::Route;
 use crate::server::context::Context;
 use crate::server::reply::ToolError;
 use crate::server::session::SessionShared;
@@ -66,6 +67,14 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// What a request brings besides its params.
+#[derive(Default)]
+pub(crate) struct Request {
+    pub(crate) route: Route,
+    pub(crate) token: Option<ProgressToken>,
+    pub(crate) input: Option<Input>,
+}
+
 /// One call of a handler, its arguments still raw.
 pub struct Call<'a> {
     arguments: Arguments<'a>,
@@ -73,6 +82,7 @@ pub struct Call<'a> {
     written: OnceCell<String>,
     uri: Option<&'a str>,
     session: &'a Arc<SessionShared>,
+    route: Route,
     token: std::cell::RefCell<Option<ProgressToken>>,
     input: std::cell::RefCell<Option<Input>>,
     shared: OnceCell<Arc<CallShared>>,
@@ -83,16 +93,16 @@ impl<'a> Call<'a> {
         session: &'a Arc<SessionShared>,
         arguments: Arguments<'a>,
         uri: Option<&'a str>,
-        token: Option<ProgressToken>,
-        input: Option<Input>,
+        request: Request,
     ) -> Self {
         Self {
             arguments,
             written: OnceCell::new(),
             uri,
             session,
-            token: std::cell::RefCell::new(token),
-            input: std::cell::RefCell::new(input),
+            route: request.route,
+            token: std::cell::RefCell::new(request.token),
+            input: std::cell::RefCell::new(request.input),
             shared: OnceCell::new(),
         }
     }
@@ -103,7 +113,12 @@ impl<'a> Call<'a> {
         arguments: &'a str,
         context: &Context,
     ) -> Self {
-        let call = Self::new(session, Arguments::Text(arguments), None, None, None);
+        let call = Self::new(
+            session,
+            Arguments::Text(arguments),
+            None,
+            Request::default(),
+        );
         let _ = call.shared.set(context.shared().clone());
         call
     }
@@ -133,7 +148,7 @@ impl<'a> Call<'a> {
     pub(crate) fn shared(&self) -> &Arc<CallShared> {
         self.shared.get_or_init(|| {
             Arc::new(CallShared::new(
-                self.session.peer.clone(),
+                self.session.peer.on(self.route),
                 self.token.take(),
                 self.input.take(),
             ))

@@ -115,9 +115,13 @@ impl ServerHandle {
 
     /// Serves one connection on any stream of bytes. Cancel safety as [`ServerHandle::serve`].
     pub async fn serve_on<S: ByteStream + Unpin>(&self, stream: S) -> Result<()> {
-        crate::server::dispatch::connection(&self.core, stream)
-            .run()
-            .await
+        crate::server::dispatch::connection(
+            &self.core,
+            stream,
+            crate::server::session::LOCAL.into(),
+        )
+        .run()
+        .await
     }
 
     /// Serves one connection until it ends or SIGTERM or SIGINT comes; what still runs then gets

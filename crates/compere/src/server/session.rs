@@ -1,5 +1,6 @@
 //! One client of a server, as handlers and the server see it.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use compere_proto::Method;
@@ -8,10 +9,14 @@ use compere_proto::lifecycle::Implementation;
 use compere_proto::pagination::Empty;
 use compere_proto::roots::{ListRootsResult, Root};
 
+use crate::driver::guarded;
 use crate::driver::peer::{Peer, RequestOptions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::core::ServerCore;
 use crate::server::handle::ServerHandle;
+
+/// Who a client acts for where nobody asks: over stdio and in memory.
+pub(crate) const LOCAL: &str = "local";
 
 /// What belongs to one connection.
 pub(crate) struct SessionShared {
@@ -20,6 +25,8 @@ pub(crate) struct SessionShared {
     pub(crate) id: u64,
     pub(crate) principal: Arc<str>,
     roots: Mutex<KnownRoots>,
+    /// What the hook for the end of subscriptions must be told when the connection ends.
+    subscribed: Mutex<HashSet<String>>,
 }
 
 /// What the client said of its roots, and how often it said that they changed: an answer that was
@@ -31,18 +38,66 @@ struct KnownRoots {
 }
 
 impl SessionShared {
-    pub(crate) fn new(core: Arc<ServerCore>, peer: Peer, id: u64) -> Self {
+    pub(crate) fn new(core: Arc<ServerCore>, peer: Peer, id: u64, principal: Arc<str>) -> Self {
         Self {
             core,
             peer,
             id,
-            principal: "local".into(),
+            principal,
             roots: Mutex::default(),
+            subscribed: Mutex::default(),
         }
     }
 
     fn known_roots(&self) -> MutexGuard<'_, KnownRoots> {
         self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscribed_uris(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.subscribed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A subscription is there; the hook for its end will be told of that.
+    pub(crate) fn subscribed(&self, uri: String) {
+        if self.core.options.on_unsubscribe.is_some() {
+            self.subscribed_uris().insert(uri);
+        }
+    }
+
+    /// A subscription is over.
+    pub(crate) fn unsubscribed(self: &Arc<Self>, uri: &str) {
+        if self.subscribed_uris().remove(uri) {
+            self.tell_unsubscribed(uri);
+        }
+    }
+
+    fn tell_unsubscribed(self: &Arc<Self>, uri: &str) {
+        if let Some(hook) = &self.core.options.on_unsubscribe {
+            guarded("a hook for the end of subscriptions", || {
+                hook(&Session::new(self.clone()), uri);
+            });
+        }
+    }
+
+    /// Says in the log how the connection ended.
+    pub(crate) fn log_end(&self, error: Option<&Error>) {
+        match error {
+            Some(error) => tracing::info!(session = self.id, %error, "a client is gone"),
+            None => tracing::debug!(session = self.id, "a client has left"),
+        }
+    }
+
+    /// The connection is over: the hooks are told. Called once.
+    pub(crate) fn ended(self: &Arc<Self>) {
+        let subscribed = std::mem::take(&mut *self.subscribed_uris());
+        for uri in subscribed {
+            self.tell_unsubscribed(&uri);
+        }
+        if let Some(hook) = &self.core.options.on_ended {
+            guarded("a hook for the end", || hook(&Session::new(self.clone())));
+        }
     }
 
     /// The client says that its roots changed.
@@ -96,7 +151,7 @@ impl Session {
 
     /// What the client says it is. For display and logs only.
     pub fn client_info(&self) -> Option<&Implementation> {
-        self.shared.peer.agreed.get()?.peer_info.as_ref()
+        self.shared.peer.agreed.get()?.peer_info.as_deref()
     }
 
     /// The roots of the client. The answer is remembered until the client says that they changed.

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use crate::error::ServerLost;
+use crate::error::{Error, ServerLost};
 use crate::transport::ByteStream;
 
 /// Which way a line went.
@@ -78,6 +78,10 @@ impl<S: ByteStream> ByteStream for Tap<S> {
 
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_close(context)
+    }
+
+    fn lost_request(&mut self) -> Option<(i64, Error)> {
+        self.inner.lost_request()
     }
 
     fn ended(&mut self) -> Option<ServerLost> {

@@ -8,6 +8,7 @@
 //! registered here, one that is not is registered by [`Session::begin`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -56,9 +57,9 @@ pub struct SessionConfig {
     /// The revisions of the stateless era that we serve beside, oldest first; none by default.
     pub stateless: Vec<Revision>,
     /// What we can do as a client.
-    pub client_capabilities: ClientCapabilities,
+    pub client_capabilities: Arc<ClientCapabilities>,
     /// What we can do as a server.
-    pub server_capabilities: ServerCapabilities,
+    pub server_capabilities: Arc<ServerCapabilities>,
     /// How to use our server, for the model.
     pub instructions: Option<String>,
     /// Bounds.
@@ -74,8 +75,8 @@ impl SessionConfig {
             info,
             revisions: Revision::NEGOTIABLE.to_vec(),
             stateless: Vec::new(),
-            client_capabilities: ClientCapabilities::new(),
-            server_capabilities: ServerCapabilities::new(),
+            client_capabilities: Arc::new(ClientCapabilities::new()),
+            server_capabilities: Arc::new(ServerCapabilities::new()),
             instructions: None,
             limits: Limits::default(),
             ping: None,
@@ -111,8 +112,10 @@ pub struct Session {
     role: Role,
     state: State,
     revision: Revision,
-    config: SessionConfig,
-    peer_info: Option<Implementation>,
+    config: Arc<SessionConfig>,
+    client_capabilities: Arc<ClientCapabilities>,
+    server_capabilities: Arc<ServerCapabilities>,
+    peer_info: Option<Arc<Implementation>>,
     peer_instructions: Option<String>,
     ids: IdSource,
     scanner: Scanner,
@@ -165,7 +168,7 @@ impl Session {
     }
 
     /// Who the peer says it is.
-    pub fn peer_info(&self) -> Option<&Implementation> {
+    pub fn peer_info(&self) -> Option<&Arc<Implementation>> {
         self.peer_info.as_ref()
     }
 
@@ -175,13 +178,13 @@ impl Session {
     }
 
     /// What the client declared.
-    pub fn client_capabilities(&self) -> &ClientCapabilities {
-        &self.config.client_capabilities
+    pub fn client_capabilities(&self) -> &Arc<ClientCapabilities> {
+        &self.client_capabilities
     }
 
     /// What the server declared.
-    pub fn server_capabilities(&self) -> &ServerCapabilities {
-        &self.config.server_capabilities
+    pub fn server_capabilities(&self) -> &Arc<ServerCapabilities> {
+        &self.server_capabilities
     }
 
     /// The bounds.
@@ -222,21 +225,39 @@ impl Session {
 // Making one.
 impl Session {
     /// The server's end: waits for `initialize`.
-    pub fn server(config: SessionConfig, ids: IdSource) -> Self {
-        Self::new(Role::Server, State::AwaitingInitialize, config, ids)
+    pub fn server(config: impl Into<Arc<SessionConfig>>, ids: IdSource) -> Self {
+        Self::new(Role::Server, State::AwaitingInitialize, config.into(), ids)
     }
 
     /// The client's end: [`Session::connect`] starts the handshake.
-    pub fn client(config: SessionConfig, ids: IdSource) -> Self {
-        Self::new(Role::Client, State::Idle, config, ids)
+    pub fn client(config: impl Into<Arc<SessionConfig>>, ids: IdSource) -> Self {
+        Self::new(Role::Client, State::Idle, config.into(), ids)
     }
 
-    fn new(role: Role, state: State, mut config: SessionConfig, ids: IdSource) -> Self {
+    /// The server's end of a conversation without a handshake: each message stands by itself, as
+    /// over HTTP without sessions. What the client can do is unknown, so it is asked nothing.
+    pub fn sessionless(
+        config: impl Into<Arc<SessionConfig>>,
+        revision: Revision,
+        ids: IdSource,
+    ) -> Self {
+        let mut session = Self::new(Role::Server, State::Operating, config.into(), ids);
+        session.revision = revision;
+        session
+    }
+
+    fn new(role: Role, state: State, config: Arc<SessionConfig>, ids: IdSource) -> Self {
         // What the peer declares takes the place of what is not ours to declare.
-        match role {
-            Role::Server => config.client_capabilities = ClientCapabilities::new(),
-            Role::Client => config.server_capabilities = ServerCapabilities::new(),
-        }
+        let (client_capabilities, server_capabilities) = match role {
+            Role::Server => (
+                Arc::new(ClientCapabilities::new()),
+                config.server_capabilities.clone(),
+            ),
+            Role::Client => (
+                config.client_capabilities.clone(),
+                Arc::new(ServerCapabilities::new()),
+            ),
+        };
         let limits = &config.limits;
         Self {
             role,
@@ -267,6 +288,8 @@ impl Session {
                 waiting: None,
                 failures: 0,
             }),
+            client_capabilities,
+            server_capabilities,
             config,
         }
     }
@@ -332,7 +355,7 @@ impl Session {
             return Received::Ignored(Ignored::NoMessage(fault.to_string()));
         }
         self.refuse(id.as_ref(), &fault.to_error());
-        Received::Handled
+        Received::Malformed
     }
 
     /// The transport is closed. What waits has failed; the ids come back.
@@ -458,10 +481,7 @@ impl Session {
     ) -> Received<'a> {
         let row = method.row();
         let declared = |capability: Capability| {
-            capability.declared(
-                &self.config.client_capabilities,
-                &self.config.server_capabilities,
-            )
+            capability.declared(&self.client_capabilities, &self.server_capabilities)
         };
         if row.kind != Kind::Request
             || !method.goes_to(self.role)
@@ -496,11 +516,11 @@ impl Session {
             Err(error) => return self.refuse_request(id, &error),
         };
         self.revision = negotiate::answer(&params.protocol_version, &self.config.revisions);
-        self.config.client_capabilities = params.capabilities;
-        self.peer_info = Some(params.client_info);
+        self.client_capabilities = Arc::new(params.capabilities);
+        self.peer_info = Some(Arc::new(params.client_info));
         let mut result = InitializeResult::new(
             self.revision.as_str(),
-            self.config.server_capabilities.clone(),
+            self.server_capabilities.as_ref().clone(),
             self.config.info.clone(),
         );
         result.instructions = self.config.instructions.clone();
@@ -560,10 +580,7 @@ impl Session {
         }
         let capability = method.capability_in(self.revision);
         if !early_log
-            && !capability.declared(
-                &self.config.client_capabilities,
-                &self.config.server_capabilities,
-            )
+            && !capability.declared(&self.client_capabilities, &self.server_capabilities)
             && !is_sent_undeclared(method)
         {
             return Received::Ignored(Ignored::UndeclaredCapability(method));
@@ -672,8 +689,8 @@ impl Session {
             )
         })?;
         self.revision = negotiate::accept(&result.protocol_version, &self.config.revisions)?;
-        self.config.server_capabilities = result.capabilities;
-        self.peer_info = Some(result.server_info);
+        self.server_capabilities = Arc::new(result.capabilities);
+        self.peer_info = Some(Arc::new(result.server_info));
         self.peer_instructions = result.instructions;
         self.state = State::Operating;
         let mut message = Vec::new();
@@ -712,7 +729,7 @@ impl Session {
         let newest = negotiate::newest(&self.config.revisions);
         let mut params = InitializeParams::new(
             newest.as_str(),
-            self.config.client_capabilities.clone(),
+            self.client_capabilities.as_ref().clone(),
             self.config.info.clone(),
         );
         params.project(newest);
@@ -770,10 +787,7 @@ impl Session {
             return Err(PeerIncompatible::MethodNotInRevision(method, self.revision).into());
         }
         let capability = method.capability_in(self.revision);
-        if capability.declared(
-            &self.config.client_capabilities,
-            &self.config.server_capabilities,
-        ) {
+        if capability.declared(&self.client_capabilities, &self.server_capabilities) {
             return Ok(());
         }
         // Requests need the receiver's capability, notifications the sender's own.
@@ -794,6 +808,17 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// A request of ours was lost on its way, or its answer was: nothing is waited for any more.
+    /// What was asked, if it was waiting.
+    pub fn lost(&mut self, id: i64) -> Option<Method> {
+        let waiting = self.outgoing.end(id)?;
+        if self.forget_ping(id) {
+            self.ping_failed();
+            return None;
+        }
+        Some(waiting.method)
     }
 
     /// Registers a received request that was not answered at once.
@@ -955,7 +980,8 @@ impl Session {
     }
 }
 
-fn id_in_use() -> ErrorObject {
+/// The error for a request whose id belongs to another one that is still being worked on.
+pub fn id_in_use() -> ErrorObject {
     ErrorObject::new(
         code::INVALID_REQUEST,
         "Invalid request: the id belongs to a request that is still being worked on",

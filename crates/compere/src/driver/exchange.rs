@@ -1,0 +1,414 @@
+//! One conversation without its bytes: the state machine, who waits for which answer, and what
+//! handlers have said. It decides what is said; an [`Outlet`] decides where it goes.
+//!
+//! Used by the driver of a stream of bytes, and by sessions over HTTP, where each message belongs
+//! to the stream of the request that it is about. It runs no handlers and holds no futures.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use compere_proto::connection::progress_gate::Step;
+use compere_proto::connection::session::Session;
+use compere_proto::connection::{Ignored, Output, Received};
+use compere_proto::progress::ProgressParams;
+use compere_proto::resources::ResourceParams;
+use compere_proto::wire::encode::{self, EncodeId};
+use compere_proto::wire::project::Project;
+use compere_proto::{Error as ProtocolError, Method, Moment, Revision};
+
+use crate::driver::call::CallShared;
+use crate::driver::outbox::{CallId, Item, Waiter};
+use crate::driver::outcome::Outcome;
+use crate::driver::peer::{Agreed, Peer};
+use crate::driver::{Side, guarded};
+use crate::error::{Error, Result};
+
+/// Which of several streams to the same peer a message belongs to. A transport with one stream
+/// has only the general one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Route(pub(crate) u64);
+
+impl Route {
+    /// What belongs to no request.
+    pub(crate) const GENERAL: Self = Self(0);
+}
+
+/// Where messages go.
+pub(crate) trait Outlet {
+    /// The buffer that the next message of this route is written into.
+    fn buffer(&mut self, route: Route) -> &mut Vec<u8>;
+
+    /// The message in the buffer is whole.
+    fn commit(&mut self, route: Route);
+
+    /// Does so much wait to be read that only answers are added to it?
+    fn is_backed_up(&self, route: Route) -> bool;
+}
+
+/// Why a conversation is to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) error: Option<Error>,
+    /// Closed by our own side: that answers are missing is no surprise then.
+    pub(crate) on_our_wish: bool,
+}
+
+/// A conversation.
+pub(crate) struct Exchange<O> {
+    pub(crate) session: Session,
+    pub(crate) peer: Peer,
+    pub(crate) out: O,
+    calls: HashMap<CallId, Arc<CallShared>>,
+    waiters: HashMap<i64, Waiter>,
+    /// Calls with progress that waits for its rate.
+    held: Vec<Arc<CallShared>>,
+    items: VecDeque<Item>,
+    ending: Option<Ending>,
+}
+
+impl<O: Outlet> Exchange<O> {
+    pub(crate) fn new(session: Session, peer: Peer, out: O) -> Self {
+        Self {
+            session,
+            peer,
+            out,
+            calls: HashMap::new(),
+            waiters: HashMap::new(),
+            held: Vec::new(),
+            items: VecDeque::new(),
+            ending: None,
+        }
+    }
+
+    /// Why it is to end, if it is.
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
+
+    /// The first reason stays.
+    pub(crate) fn end(&mut self, error: Option<Error>, on_our_wish: bool) {
+        self.ending.get_or_insert(Ending { error, on_our_wish });
+    }
+
+    /// Deals with every verdict but requests, which are the caller's.
+    pub(crate) fn handle(&mut self, received: Received<'_>, side: &mut impl Side, route: Route) {
+        match received {
+            Received::Request(_) | Received::Stateless(_) => {
+                tracing::error!("a request was not begun");
+            }
+            Received::Notification { method, params } => {
+                guarded("a notification handler", || {
+                    side.notification(method, &params);
+                });
+                self.session.recycle(params);
+            }
+            Received::Cancelled { id, reason } => self.cancelled(&id, reason.as_deref()),
+            Received::Response { id, outcome, .. } => {
+                let outcome = outcome
+                    .map(Box::from)
+                    .map_err(|error| ProtocolError::Refused(error).into());
+                self.answered(id, outcome);
+            }
+            Received::Failed { id, error } => self.answered(id, Err(error.into())),
+            Received::Progress { id, params } => {
+                if let Some(on_progress) = self
+                    .waiters
+                    .get_mut(&id)
+                    .and_then(|waiter| waiter.on_progress.as_mut())
+                {
+                    guarded("a progress handler", || on_progress(params));
+                }
+            }
+            Received::Initialized => {
+                self.agree();
+                guarded("a hook", || side.initialized());
+            }
+            Received::Handled | Received::Malformed => {
+                self.agree();
+                self.take_outputs(route);
+            }
+            Received::Ignored(Ignored::TooMany) => {
+                tracing::warn!("the peer sends too many notifications: some are dropped");
+            }
+            Received::Ignored(why) => tracing::debug!(?why, "a message is ignored"),
+        }
+    }
+
+    /// Publishes what the handshake settled, once.
+    pub(crate) fn agree(&mut self) {
+        if self.peer.agreed.get().is_some() {
+            return;
+        }
+        let Some(info) = self.session.peer_info() else {
+            return;
+        };
+        let _ = self.peer.agreed.set(Agreed {
+            revision: self.session.revision(),
+            client_capabilities: self.session.client_capabilities().clone(),
+            server_capabilities: self.session.server_capabilities().clone(),
+            peer_info: Some(info.clone()),
+            instructions: self.session.peer_instructions().map(Box::from),
+        });
+    }
+
+    /// Answers a request that was ready at once.
+    pub(crate) fn answer(
+        &mut self,
+        route: Route,
+        id: &impl EncodeId,
+        revision: Revision,
+        outcome: Outcome,
+    ) {
+        outcome.encode(self.out.buffer(route), id, revision);
+        self.out.commit(route);
+    }
+
+    /// Registers a request whose handler is pending.
+    pub(crate) fn begin(&mut self, id: CallId, bytes: usize, call: Arc<CallShared>) {
+        self.session.begin(id.clone(), bytes);
+        self.calls.insert(id, call);
+    }
+
+    /// The handler of a pending request is done: everything that it said has been taken, and no
+    /// progress comes any more. `false`: it was cancelled meanwhile, and nothing may be said.
+    pub(crate) fn finish(&mut self, now: Moment, id: &CallId) -> bool {
+        // What the handler said last goes out before its answer.
+        self.take_items(now);
+        if let Some(call) = self.calls.remove(id) {
+            self.last_progress(&call);
+        }
+        self.session.finish(id)
+    }
+
+    fn cancelled(&mut self, id: &CallId, reason: Option<&str>) {
+        tracing::info!(%id, reason, "the peer cancelled a request");
+        if let Some(call) = self.calls.remove(id) {
+            call.cancel();
+        }
+    }
+
+    fn answered(&mut self, id: i64, outcome: Result<Box<str>>) {
+        if let Some(waiter) = self.waiters.remove(&id) {
+            let _ = waiter.reply.send(outcome);
+        }
+    }
+
+    /// A request of ours is lost on its way, or its answer is.
+    pub(crate) fn lost(&mut self, id: i64, error: Error) {
+        match self.session.lost(id) {
+            Some(Method::Initialize) => self.end(Some(error), false),
+            Some(_) => self.answered(id, Err(error)),
+            None => {}
+        }
+    }
+
+    /// Takes what handlers and handles have said.
+    pub(crate) fn take_items(&mut self, now: Moment) {
+        if self.peer.outbox.is_empty() {
+            return;
+        }
+        let mut items = std::mem::take(&mut self.items);
+        self.peer.outbox.take(&mut items);
+        for item in items.drain(..) {
+            self.take_item(now, item);
+        }
+        self.items = items;
+    }
+
+    fn take_item(&mut self, now: Moment, item: Item) {
+        match item {
+            Item::Request {
+                id,
+                method,
+                message,
+                timeouts,
+                waiter,
+            } => match self.session.request(now, id, method, timeouts) {
+                Ok(()) => {
+                    let route = waiter.route;
+                    self.waiters.insert(id, waiter);
+                    self.say(route, &message);
+                }
+                Err(error) => {
+                    let _ = waiter.reply.send(Err(error.into()));
+                }
+            },
+            Item::Abandon { id, reason } => {
+                if let Some(waiter) = self.waiters.remove(&id) {
+                    let _ = self.session.cancel(id, Some(reason));
+                    self.take_outputs(waiter.route);
+                }
+            }
+            Item::Notification {
+                method,
+                message,
+                route,
+            } => match self.session.notify(method) {
+                Ok(()) if !self.out.is_backed_up(route) => self.say(route, &message),
+                Ok(()) => {
+                    tracing::warn!(%method, "the peer does not read: a notification is dropped");
+                }
+                Err(error) => tracing::debug!(%method, %error, "a notification is not sent"),
+            },
+            Item::Log {
+                level,
+                message,
+                route,
+            } => {
+                if self.out.is_backed_up(route) {
+                    return;
+                }
+                if let Some(dropped) = self.session.log(now, level) {
+                    if dropped > 0 {
+                        tracing::warn!(dropped, "log messages were dropped by the rate limit");
+                    }
+                    self.say(route, &message);
+                }
+            }
+            Item::Progress { call, step } => self.progress(now, &call, step),
+            Item::ResourceUpdated { uri } => self.resource_updated(&uri),
+            Item::Close => self.end(None, true),
+        }
+    }
+
+    fn resource_updated(&mut self, uri: &str) {
+        let method = Method::ResourcesUpdated;
+        let route = Route::GENERAL;
+        if !self.session.is_subscribed(uri)
+            || self.session.notify(method).is_err()
+            || self.out.is_backed_up(route)
+        {
+            return;
+        }
+        let params = ResourceParams::new(uri);
+        self.notify(route, method, &params);
+    }
+
+    fn notify(&mut self, route: Route, method: Method, params: &impl serde::Serialize) {
+        let buffer = self.out.buffer(route);
+        let before = buffer.len();
+        match encode::notification(buffer, method, Some(params)) {
+            Ok(()) => self.out.commit(route),
+            Err(error) => {
+                buffer.truncate(before);
+                tracing::error!(%method, %error, "a notification cannot be written");
+            }
+        }
+    }
+
+    fn progress(&mut self, now: Moment, call: &Arc<CallShared>, step: Step) {
+        if call.is_finished() || call.token.is_none() {
+            return;
+        }
+        let offered = call.gate().offer(now, step);
+        match offered {
+            Ok(Some(step)) => self.say_progress(call, step),
+            Ok(None) => {
+                if !self.held.iter().any(|held| Arc::ptr_eq(held, call)) {
+                    self.held.push(call.clone());
+                }
+            }
+            Err(error) => tracing::debug!(%error, "progress is not sent"),
+        }
+    }
+
+    fn say_progress(&mut self, call: &CallShared, step: Step) {
+        let route = call.peer.route;
+        let Some(token) = call.token.clone() else {
+            return;
+        };
+        if self.out.is_backed_up(route) {
+            return;
+        }
+        let mut params = ProgressParams::new(token, step.progress);
+        params.total = step.total;
+        params.message = step.message;
+        params.project(self.session.revision());
+        self.notify(route, Method::Progress, &params);
+    }
+
+    /// Progress that waited for its rate goes out before the answer, and none after it.
+    pub(crate) fn last_progress(&mut self, call: &Arc<CallShared>) {
+        if call.is_finished() {
+            return;
+        }
+        call.finish();
+        let step = call.gate().last_word();
+        if let Some(step) = step {
+            self.say_progress(call, step);
+        }
+        self.held.retain(|held| !Arc::ptr_eq(held, call));
+    }
+
+    fn held_progress(&mut self, now: Moment) {
+        let held = std::mem::take(&mut self.held);
+        for call in held {
+            if call.is_finished() {
+                continue;
+            }
+            let due = call.gate().due(now);
+            match due {
+                Some(step) => self.say_progress(&call, step),
+                None => self.held.push(call),
+            }
+        }
+    }
+
+    fn say(&mut self, route: Route, message: &[u8]) {
+        self.out.buffer(route).extend_from_slice(message);
+        self.out.commit(route);
+    }
+
+    /// What the machine itself has to say; `route` is where its answers go.
+    pub(crate) fn take_outputs(&mut self, route: Route) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Send(message) => self.say(route, &message),
+                Output::Failed { id, error } => self.answered(id, Err(error.into())),
+                Output::Close(error) => self.end(Some(error.into()), false),
+            }
+        }
+    }
+
+    /// When [`Exchange::handle_timeout`] wants to be called.
+    pub(crate) fn next_timeout(&mut self, now: Moment) -> Option<Moment> {
+        let machine = self.session.next_timeout();
+        let held = self
+            .held
+            .iter()
+            .filter_map(|call| call.gate().next(now))
+            .min();
+        match (machine, held) {
+            (Some(machine), Some(held)) => Some(machine.min(held)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Moment) {
+        self.session.handle_timeout(now);
+        self.held_progress(now);
+        self.take_outputs(Route::GENERAL);
+    }
+
+    /// Are answers of the peer missing?
+    pub(crate) fn expects_answers(&self) -> bool {
+        !self.waiters.is_empty() || self.session.requests_outstanding() > 0
+    }
+
+    /// It is over: handlers are told, whoever waits gets the error, nothing more is taken.
+    pub(crate) fn close(&mut self, error: Option<&Error>) {
+        for call in self.calls.values() {
+            call.cancel();
+        }
+        self.calls.clear();
+        let closed = error
+            .cloned()
+            .unwrap_or_else(|| ProtocolError::Closed.into());
+        self.session.handle_closed();
+        self.peer.outbox.close(&closed);
+        for (_, waiter) in self.waiters.drain() {
+            let _ = waiter.reply.send(Err(closed.clone()));
+        }
+    }
+}
