@@ -1,6 +1,7 @@
 //! What can be typed. The help texts are the comments here.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -24,6 +25,8 @@ Examples:
   compere call read_text_file path=README.md --on files:.
   compere call echo message=hello --json --on everything
   compere read demo://resource/dynamic/text/1 --on everything
+  compere serve files . --http 127.0.0.1:8080
+  compere tools --url http://127.0.0.1:8080/mcp
   compere doctor -- ./my-server
 
 Arguments of tools and prompts:
@@ -45,7 +48,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve a built-in server on standard input and output.
+    /// Serve a built-in server on standard input and output, or over HTTP.
     Serve(Serve),
     /// Show who a server is and what it offers.
     Info(Info),
@@ -84,8 +87,28 @@ pub(crate) struct Serve {
     pub(crate) server: BuiltIn,
 
     /// Append every message of the connection to a file.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "http")]
     pub(crate) wire_log: Option<PathBuf>,
+
+    /// Serve HTTP on this address instead: Streamable HTTP at /mcp, HTTP with SSE at /sse.
+    #[arg(long, value_name = "ADDRESS:PORT", global = true)]
+    pub(crate) http: Option<SocketAddr>,
+
+    /// With --http: let in only clients with a bearer token of this file, one `NAME TOKEN` a line.
+    #[arg(long, value_name = "FILE", global = true, requires = "http")]
+    pub(crate) tokens: Option<PathBuf>,
+
+    /// With --http: keep no sessions; every request stands by itself.
+    #[arg(long, global = true, requires = "http")]
+    pub(crate) no_sessions: bool,
+
+    /// With --http: also answer to this name, besides those of this machine; may be repeated.
+    #[arg(long, value_name = "NAME", global = true, requires = "http")]
+    pub(crate) allow_host: Vec<String>,
+
+    /// With --http: let pages of this origin in, such as https://app.example.com; may be repeated.
+    #[arg(long, value_name = "ORIGIN", global = true, requires = "http")]
+    pub(crate) allow_origin: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -110,6 +133,20 @@ pub(crate) struct Connection {
     /// A built-in server instead of a command: `everything`, `files:DIR` or `files:DIR:DIR`.
     #[arg(long, value_name = "SERVER", conflicts_with = "server")]
     pub(crate) on: Option<String>,
+
+    /// A server over HTTP instead of a command. Whether it speaks Streamable HTTP or HTTP with SSE
+    /// is found out.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["server", "on"])]
+    pub(crate) url: Option<String>,
+
+    /// Send the headers of this file with every request to the URL, one `Name: value` a line.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) headers: Option<PathBuf>,
+
+    /// Send a header whose value is in a variable of ours; may be repeated. For a bearer token the
+    /// variable holds `Bearer ` and the token.
+    #[arg(long = "header-env", value_name = "NAME=VARIABLE", requires = "url")]
+    pub(crate) header_variables: Vec<String>,
 
     /// A directory that the server may know as its root; may be repeated.
     #[arg(long = "root", value_name = "DIR")]

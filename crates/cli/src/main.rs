@@ -39,12 +39,19 @@ fn main() -> ExitCode {
         .with_target(false)
         .without_time()
         .init();
-    // One connection needs one thread; handlers that block have a pool of their own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // A handful of descriptors is watched; the default has room for a thousand events.
-        .max_io_events_per_tick(16)
-        .build();
+    let runtime = match &arguments.command {
+        Command::Serve(serve) if serve.http.is_some() => {
+            tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+        }
+        // One connection needs one thread; handlers that block have a pool of their own.
+        _ => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // A handful of descriptors is watched; the default has room for a thousand events.
+            .max_io_events_per_tick(16)
+            .build(),
+    };
     let outcome = match runtime {
         Ok(runtime) => {
             let outcome = runtime.block_on(run(arguments));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use compere::client::{ClientBuilder, Tapped};
 use compere::model::{LogMessage, LoggingLevel, Root};
+use compere::transport::http::HttpTarget;
 use compere::transport::tap::Direction;
 use compere::{Client, Command, Limits, Server};
 use compere_servers::files::Files;
@@ -28,6 +29,7 @@ pub(crate) async fn connect(
     match server(connection)? {
         Named::BuiltIn(server) => open(builder, built_in(&server)?, log).await,
         Named::Command(command) => open(builder, command, log).await,
+        Named::Url(target) => open(builder, target, log).await,
     }
 }
 
@@ -35,10 +37,14 @@ pub(crate) async fn connect(
 pub(crate) enum Named {
     BuiltIn(BuiltIn),
     Command(Command),
+    Url(HttpTarget),
 }
 
 /// Finds out which server was named, without starting it.
 pub(crate) fn server(connection: &Connection) -> Result<Named, Failure> {
+    if let Some(url) = &connection.url {
+        return Ok(Named::Url(http(url, connection)?));
+    }
     match (&connection.on, connection.server.split_first()) {
         (Some(name), _) => Ok(Named::BuiltIn(parse_built_in(name)?)),
         (None, Some((program, arguments))) => {
@@ -46,7 +52,8 @@ pub(crate) fn server(connection: &Connection) -> Result<Named, Failure> {
         }
         (None, None) => Err(Failure::usage("no server to talk to")
             .hint("Name a built-in one:  --on everything   or   --on files:.")
-            .hint("or give a command:    -- npx some-server ARG…")),
+            .hint("or give a command:    -- npx some-server ARG…")
+            .hint("or an address:        --url http://127.0.0.1:8080/mcp")),
     }
 }
 
@@ -139,6 +146,41 @@ fn root_of(directory: &Path) -> Result<Root, Failure> {
         |name| name.to_string_lossy().into_owned(),
     );
     Ok(Root::new(format!("file://{encoded}")).name(name))
+}
+
+/// A server over HTTP with its headers. Their values may be secrets and are shown nowhere.
+fn http(url: &str, connection: &Connection) -> Result<HttpTarget, Failure> {
+    let mut target = HttpTarget::new(url);
+    if let Some(path) = &connection.headers {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("--headers {}: {error}", path.display())))?;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| {
+                Failure::usage(format!(
+                    "--headers {}: line {} is no `Name: value`",
+                    path.display(),
+                    number + 1
+                ))
+            })?;
+            target = target.header(name.trim(), value.trim());
+        }
+    }
+    for header in &connection.header_variables {
+        let (name, variable) = header.split_once('=').ok_or_else(|| {
+            Failure::usage("--header-env is NAME=VARIABLE, the name of a header and of a variable")
+        })?;
+        let value = std::env::var(variable).map_err(|_| {
+            Failure::usage(format!(
+                "--header-env {name}: there is no variable {variable}"
+            ))
+        })?;
+        target = target.header(name, value);
+    }
+    Ok(target)
 }
 
 fn command(

@@ -59,8 +59,17 @@ pub(crate) enum Started {
     Pending(Work, Arc<CallShared>),
 }
 
+/// Who hears what the peer says.
+pub(crate) trait Listener {
+    /// Takes a notification.
+    fn notification(&mut self, method: Method, params: &Params<'_>);
+
+    /// The handshake is done.
+    fn initialized(&mut self);
+}
+
 /// The role-specific half of a connection: who answers the peer.
-pub(crate) trait Side: Send + 'static {
+pub(crate) trait Side: Listener + Send + 'static {
     /// Begins to answer a request, polling its handler once.
     fn request(
         &mut self,
@@ -78,12 +87,6 @@ pub(crate) trait Side: Send + 'static {
     ) -> Option<(Started, Revision)> {
         None
     }
-
-    /// Takes a notification.
-    fn notification(&mut self, method: Method, params: &Params<'_>);
-
-    /// The handshake is done.
-    fn initialized(&mut self);
 
     /// The connection is over; `None` if in good order.
     fn ended(&mut self, error: Option<&Error>);

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Protocol(ProtocolError),
     /// Reading or writing failed.
     Io,
+    /// A server over HTTP refused a request with this status.
+    HttpStatus(u16),
     /// The server process could not be started.
     Start,
     /// The server process is gone, and with it everything that was asked. Whether a call still
@@ -86,8 +88,12 @@ impl Error {
     }
 
     pub(crate) fn setup(message: impl Into<String>) -> Self {
+        Self::with_message(ErrorKind::Setup, message)
+    }
+
+    pub(crate) fn with_message(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(std::sync::Arc::new(Inner {
-            kind: ErrorKind::Setup,
+            kind,
             message: Some(message.into()),
             source: None,
         }))
@@ -135,6 +141,7 @@ impl fmt::Display for Error {
         match &self.0.kind {
             ErrorKind::Protocol(error) => write!(f, "{error}"),
             ErrorKind::Io => f.write_str("reading or writing failed"),
+            ErrorKind::HttpStatus(status) => write!(f, "the server answered with status {status}"),
             ErrorKind::Start => f.write_str("the server could not be started"),
             ErrorKind::ServerLost(lost) => write!(f, "{lost}"),
             ErrorKind::ToolFailed(text) => write!(f, "the tool failed: {text}"),

@@ -8,6 +8,8 @@ pub mod extract;
 pub mod form;
 pub mod handle;
 pub mod handler;
+#[cfg(feature = "http-server")]
+pub mod http;
 pub mod prompts;
 pub(crate) mod registry;
 pub mod reply;

@@ -3,6 +3,8 @@
 
 pub mod child;
 pub(crate) mod descriptor;
+#[cfg(feature = "http-client")]
+pub mod http;
 pub mod stdio;
 pub mod stream;
 pub mod tap;

@@ -81,6 +81,31 @@ pub struct Limits {
     pub schema_nodes: usize,
     /// Bytes of a compiled regular expression of a JSON Schema.
     pub schema_regex_bytes: usize,
+    /// Sessions over HTTP in all, and of one principal where principals are told apart. At the
+    /// bound the longest idle one of that principal is ended; if none is idle, 503.
+    pub sessions: usize,
+    /// Sessions over HTTP of one principal, where principals are told apart.
+    pub sessions_per_principal: usize,
+    /// How long a session over HTTP may stay without an open stream and without a request before
+    /// it is ended. Its id is answered with 404 afterwards.
+    pub session_idle: Duration,
+    /// Events that a session over HTTP keeps for clients that come back. At the bound the oldest
+    /// go; coming back from before is refused.
+    pub ring_events: usize,
+    /// Bytes of those events. What a connected client has still to take may go beyond, up to
+    /// [`Limits::outbox_bytes`].
+    pub ring_bytes: usize,
+    /// After how long without an answer an HTTP response becomes an event stream, so that nothing
+    /// on the way takes the connection for dead.
+    pub event_stream_after: Duration,
+    /// How often a silent event stream carries a comment, for the same reason.
+    pub keep_alive: Duration,
+    /// Connections of an HTTP listener. At the bound new ones are closed.
+    pub connections: usize,
+    /// Bytes of the head of an HTTP request. At the bound: 431.
+    pub header_bytes: usize,
+    /// Bytes of HTTP requests that are being read or worked on, of all clients. At the bound: 503.
+    pub process_bytes: usize,
     /// Bytes of one line that a child process writes to stderr; the rest of the line is cut.
     pub stderr_line_bytes: usize,
     /// Lines of a child's stderr that are kept for error messages.
@@ -121,6 +146,16 @@ impl Limits {
         schema_depth: 32,
         schema_nodes: 2000,
         schema_regex_bytes: 256 * 1024,
+        sessions: 4096,
+        sessions_per_principal: 256,
+        session_idle: Duration::from_secs(30 * 60),
+        ring_events: 256,
+        ring_bytes: 1024 * 1024,
+        event_stream_after: Duration::from_secs(5),
+        keep_alive: Duration::from_secs(15),
+        connections: 1024,
+        header_bytes: 64 * 1024,
+        process_bytes: 256 * 1024 * 1024,
         stderr_line_bytes: 16 * 1024,
         stderr_lines: 64,
     };

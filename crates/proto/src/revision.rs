@@ -158,6 +158,9 @@ pub struct RevisionRules {
     pub unreadable_id: UnreadableId,
     /// May the server send requests? Removed in 2026-07-28.
     pub server_requests: bool,
+    /// Does an event stream begin with an empty event that has an id, and may the server close it
+    /// before its end, to be asked again? Introduced in 2025-11-25.
+    pub polling: bool,
 }
 
 impl RevisionRules {
@@ -172,6 +175,7 @@ impl RevisionRules {
         resource_not_found_code: -32002,
         unreadable_id: UnreadableId::Null,
         server_requests: true,
+        polling: false,
     };
 
     /// Rules of 2025-03-26.
@@ -191,6 +195,7 @@ impl RevisionRules {
     /// Rules of 2025-11-25.
     pub const V2025_11_25: Self = Self {
         unreadable_id: UnreadableId::Absent,
+        polling: true,
         ..Self::V2025_06_18
     };
 
@@ -201,6 +206,7 @@ impl RevisionRules {
         cache_fields: true,
         resource_not_found_code: -32602,
         server_requests: false,
+        polling: false,
         ..Self::V2025_11_25
     };
 }

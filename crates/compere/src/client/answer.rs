@@ -20,7 +20,7 @@ use crate::client::promises::Promises;
 use crate::driver::call::{BoxFuture, CallShared, Handling, Work};
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
-use crate::driver::{Side, Started};
+use crate::driver::{Listener, Side, Started};
 use crate::error::{Error, Result};
 
 /// Why a client does not answer.
@@ -98,35 +98,7 @@ pub(crate) struct ClientSide {
     pub(crate) ready: Option<oneshot::Sender<Result<()>>>,
 }
 
-impl Side for ClientSide {
-    fn request(
-        &mut self,
-        _machine: &mut Machine,
-        _now: Moment,
-        inbound: &Inbound<'_>,
-        context: &mut TaskContext<'_>,
-    ) -> Started {
-        let params = &inbound.params;
-        match inbound.method {
-            Method::RootsList => Started::Done(Outcome::ListRoots(
-                ListRootsResult::new().roots(self.roots.get()),
-            )),
-            Method::SamplingCreateMessage => self.ask(
-                params,
-                self.handlers.on_sample.clone(),
-                Outcome::CreateMessage,
-                context,
-            ),
-            Method::ElicitationCreate => self.ask(
-                params,
-                self.handlers.on_elicit.clone(),
-                Outcome::Elicit,
-                context,
-            ),
-            other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
-        }
-    }
-
+impl Listener for ClientSide {
     fn notification(&mut self, method: Method, params: &Params<'_>) {
         let handlers = &self.handlers;
         let changed = |what| {
@@ -160,6 +132,36 @@ impl Side for ClientSide {
     fn initialized(&mut self) {
         if let Some(ready) = self.ready.take() {
             let _ = ready.send(Ok(()));
+        }
+    }
+}
+
+impl Side for ClientSide {
+    fn request(
+        &mut self,
+        _machine: &mut Machine,
+        _now: Moment,
+        inbound: &Inbound<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let params = &inbound.params;
+        match inbound.method {
+            Method::RootsList => Started::Done(Outcome::ListRoots(
+                ListRootsResult::new().roots(self.roots.get()),
+            )),
+            Method::SamplingCreateMessage => self.ask(
+                params,
+                self.handlers.on_sample.clone(),
+                Outcome::CreateMessage,
+                context,
+            ),
+            Method::ElicitationCreate => self.ask(
+                params,
+                self.handlers.on_elicit.clone(),
+                Outcome::Elicit,
+                context,
+            ),
+            other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
         }
     }
 

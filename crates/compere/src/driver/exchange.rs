@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use compere_proto::connection::progress_gate::Step;
 use compere_proto::connection::session::Session;
@@ -20,7 +21,7 @@ use crate::driver::call::CallShared;
 use crate::driver::outbox::{CallId, Item, Waiter};
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::{Agreed, Peer};
-use crate::driver::{Side, guarded};
+use crate::driver::{Listener, guarded};
 use crate::error::{Error, Result};
 
 /// Which of several streams to the same peer a message belongs to. A transport with one stream
@@ -43,6 +44,9 @@ pub(crate) trait Outlet {
 
     /// Does so much wait to be read that only answers are added to it?
     fn is_backed_up(&self, route: Route) -> bool;
+
+    /// Lets go of the connection that carries this route, if there can be another one.
+    fn release(&mut self, _route: Route, _retry: Duration) {}
 }
 
 /// Why a conversation is to end.
@@ -91,14 +95,19 @@ impl<O: Outlet> Exchange<O> {
     }
 
     /// Deals with every verdict but requests, which are the caller's.
-    pub(crate) fn handle(&mut self, received: Received<'_>, side: &mut impl Side, route: Route) {
+    pub(crate) fn handle(
+        &mut self,
+        received: Received<'_>,
+        listener: &mut impl Listener,
+        route: Route,
+    ) {
         match received {
             Received::Request(_) | Received::Stateless(_) => {
                 tracing::error!("a request was not begun");
             }
             Received::Notification { method, params } => {
                 guarded("a notification handler", || {
-                    side.notification(method, &params);
+                    listener.notification(method, &params);
                 });
                 self.session.recycle(params);
             }
@@ -121,7 +130,7 @@ impl<O: Outlet> Exchange<O> {
             }
             Received::Initialized => {
                 self.agree();
-                guarded("a hook", || side.initialized());
+                guarded("a hook", || listener.initialized());
             }
             Received::Handled | Received::Malformed => {
                 self.agree();
@@ -267,6 +276,11 @@ impl<O: Outlet> Exchange<O> {
             }
             Item::Progress { call, step } => self.progress(now, &call, step),
             Item::ResourceUpdated { uri } => self.resource_updated(&uri),
+            Item::Release { route, retry } => {
+                if self.session.revision().rules().polling {
+                    self.out.release(route, retry);
+                }
+            }
             Item::Close => self.end(None, true),
         }
     }

@@ -4,9 +4,10 @@
 //! the driver's own turn, on another thread, or not at all any more when the message goes out.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use compere_proto::connection::outgoing::Timeouts;
 use compere_proto::connection::progress_gate::Step;
@@ -58,6 +59,8 @@ pub(crate) enum Item {
     Progress { call: Arc<CallShared>, step: Step },
     /// Tell the peer that a resource changed, if it is subscribed.
     ResourceUpdated { uri: String },
+    /// Lets go of an event stream; the client comes back for the rest after this time.
+    Release { route: Route, retry: Duration },
     /// End the connection once everything before this is written.
     Close,
 }
@@ -95,8 +98,8 @@ pub(crate) struct Outbox {
     state: Mutex<State>,
     /// How many items there are, readable without the lock.
     count: AtomicUsize,
-    /// The driver is in its turn and looks again before it sleeps.
-    driving: AtomicBool,
+    /// How many are in their turn now, each of whom looks again before it sleeps.
+    driving: AtomicUsize,
     limit_bytes: usize,
 }
 
@@ -105,7 +108,7 @@ impl Outbox {
         Self {
             state: Mutex::default(),
             count: AtomicUsize::new(0),
-            driving: AtomicBool::new(false),
+            driving: AtomicUsize::new(0),
             limit_bytes,
         }
     }
@@ -137,7 +140,7 @@ impl Outbox {
         state.bytes += item.bytes();
         state.items.push_back(item);
         self.count.store(state.items.len(), Ordering::SeqCst);
-        let waker = if self.driving.load(Ordering::SeqCst) {
+        let waker = if self.driving.load(Ordering::SeqCst) > 0 {
             None
         } else {
             state.waker.take()
@@ -167,12 +170,12 @@ impl Outbox {
         self.count.store(state.items.len(), Ordering::SeqCst);
     }
 
-    /// The driver's turn begins: items need not wake it.
+    /// A turn begins: items need not wake anyone.
     pub(crate) fn begin_turn(&self) {
-        self.driving.store(true, Ordering::SeqCst);
+        self.driving.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The driver's turn ends: from now on items wake it. `false`: something came in meanwhile.
+    /// A turn ends: from now on items wake `waker`. `false`: something came in meanwhile.
     pub(crate) fn end_turn(&self, waker: &Waker) -> bool {
         let mut state = self.lock();
         if !state
@@ -182,7 +185,7 @@ impl Outbox {
         {
             state.waker = Some(waker.clone());
         }
-        self.driving.store(false, Ordering::SeqCst);
+        self.driving.fetch_sub(1, Ordering::SeqCst);
         state.items.is_empty()
     }
 

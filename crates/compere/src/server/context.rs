@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use compere_proto::connection::progress_gate::Step;
 use compere_proto::connection::stateless::{self, InputRequest};
@@ -112,6 +113,16 @@ impl Context {
                 route: self.call.peer.route,
             });
         }
+    }
+
+    /// Over HTTP, lets go of the connection that waits for the answer: the client comes back for
+    /// the rest after `retry`. For long work, so that nobody holds a connection meanwhile. Does
+    /// nothing on other transports, before 2025-11-25, and if nothing was said on the stream yet.
+    pub fn close_event_stream(&self, retry: Duration) {
+        self.call.peer.outbox.push(Item::Release {
+            route: self.call.peer.route,
+            retry,
+        });
     }
 
     /// Was the request withdrawn?

@@ -1,5 +1,6 @@
 //! What all connections of one server share.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
@@ -46,7 +47,7 @@ pub(crate) struct ServerCore {
     pub(crate) states: States,
     registry: RwLock<Arc<Registry>>,
     epoch: AtomicU64,
-    sessions: Mutex<Vec<Weak<SessionShared>>>,
+    sessions: Mutex<HashMap<u64, Weak<SessionShared>>>,
     next_session: AtomicU64,
     session_config: Arc<SessionConfig>,
     limits: Arc<Limits>,
@@ -103,9 +104,8 @@ impl ServerCore {
     /// Does something for every connection.
     pub(crate) fn broadcast(&self, each: impl Fn(&SessionShared)) {
         let sessions: Vec<Arc<SessionShared>> = {
-            let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            known.retain(|session| session.strong_count() > 0);
-            known.iter().filter_map(Weak::upgrade).collect()
+            let known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            known.values().filter_map(Weak::upgrade).collect()
         };
         for session in sessions {
             each(&session);
@@ -117,9 +117,23 @@ impl ServerCore {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         let session = Arc::new(SessionShared::new(self.clone(), peer, id, principal));
         let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|session| session.strong_count() > 0);
-        known.push(Arc::downgrade(&session));
+        known.insert(id, Arc::downgrade(&session));
         session
+    }
+
+    /// What looks like a connection to the handlers of one request. Nothing is announced to it.
+    pub(crate) fn unlisted_session(
+        self: &Arc<Self>,
+        peer: Peer,
+        principal: Arc<str>,
+    ) -> Arc<SessionShared> {
+        Arc::new(SessionShared::new(self.clone(), peer, 0, principal))
+    }
+
+    /// A connection is gone.
+    pub(crate) fn forget(&self, id: u64) {
+        let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&id);
     }
 
     /// What every connection is made with.

@@ -19,7 +19,7 @@ use crate::driver::call::{Handling, Input, Work, panicked};
 use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
-use crate::driver::{Driver, Side, Started};
+use crate::driver::{Driver, Listener, Side, Started};
 use crate::error::Error;
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
@@ -72,6 +72,16 @@ impl Drop for ServerSide {
     }
 }
 
+impl Listener for ServerSide {
+    fn notification(&mut self, method: Method, params: &Params<'_>) {
+        (&self.dispatch).notification(method, params);
+    }
+
+    fn initialized(&mut self) {
+        (&self.dispatch).initialized();
+    }
+}
+
 impl Side for ServerSide {
     fn request(
         &mut self,
@@ -92,14 +102,6 @@ impl Side for ServerSide {
     ) -> Option<(Started, Revision)> {
         self.refresh();
         Some(self.dispatch.stateless(inbound, context))
-    }
-
-    fn notification(&mut self, method: Method, params: &Params<'_>) {
-        self.dispatch.notification(method, params);
-    }
-
-    fn initialized(&mut self) {
-        self.dispatch.initialized();
     }
 
     fn ended(&mut self, error: Option<&Error>) {
@@ -216,9 +218,10 @@ impl Dispatch {
         );
         (started, revision)
     }
+}
 
-    /// Takes a notification.
-    pub(crate) fn notification(&self, method: Method, _params: &Params<'_>) {
+impl Listener for &Dispatch {
+    fn notification(&mut self, method: Method, _params: &Params<'_>) {
         if method == Method::RootsListChanged {
             self.session.roots_changed();
             if let Some(hook) = &self.session.core.options.on_roots_changed {
@@ -227,13 +230,14 @@ impl Dispatch {
         }
     }
 
-    /// The handshake is done.
-    pub(crate) fn initialized(&self) {
+    fn initialized(&mut self) {
         if let Some(hook) = &self.session.core.options.on_initialized {
             hook(&self.session());
         }
     }
+}
 
+impl Dispatch {
     #[allow(clippy::too_many_arguments)]
     fn route(
         &self,

@@ -27,6 +27,10 @@ impl ServerHandle {
         Self { core }
     }
 
+    pub(crate) fn core(&self) -> &Arc<ServerCore> {
+        &self.core
+    }
+
     /// Adds a tool. Fails if its name is taken or its schema is refused.
     pub fn add_tool(&self, tool: impl IntoTool) -> Result<()> {
         let tool = tool.into_tool();

@@ -128,6 +128,14 @@ impl SessionShared {
     }
 }
 
+impl Drop for SessionShared {
+    fn drop(&mut self) {
+        if self.id != 0 {
+            self.core.forget(self.id);
+        }
+    }
+}
+
 /// One client of the server, for visibility rules and hooks.
 #[derive(Clone)]
 pub struct Session {

@@ -95,6 +95,8 @@ enum State {
     AwaitingInitializeResult(i64),
     /// Server: answered, `notifications/initialized` has not come yet.
     AwaitingInitialized,
+    /// Server without sessions: each message stands by itself, `initialize` too.
+    Sessionless,
     /// Both sides may say everything.
     Operating,
     /// Over.
@@ -154,7 +156,7 @@ impl Session {
 
     /// Is the handshake done?
     pub fn is_operating(&self) -> bool {
-        self.state == State::Operating
+        matches!(self.state, State::Operating | State::Sessionless)
     }
 
     /// May several messages come in one array? After the handshake, in the revision that has that.
@@ -195,6 +197,11 @@ impl Session {
     /// The least severe log level that the client wants.
     pub fn level(&self) -> LoggingLevel {
         self.level
+    }
+
+    /// Is a request with this id being worked on?
+    pub fn is_in_flight(&self, id: &RequestId) -> bool {
+        self.in_flight.contains_key(id)
     }
 
     /// Requests that were begun and are not finished.
@@ -241,7 +248,7 @@ impl Session {
         revision: Revision,
         ids: IdSource,
     ) -> Self {
-        let mut session = Self::new(Role::Server, State::Operating, config.into(), ids);
+        let mut session = Self::new(Role::Server, State::Sessionless, config.into(), ids);
         session.revision = revision;
         session
     }
@@ -458,7 +465,7 @@ impl Session {
         let early = |what| Err(ErrorObject::new(code::INVALID_REQUEST, what));
         match (self.state, method) {
             (_, Some(Method::Ping)) => Ok(()),
-            (State::AwaitingInitialize, Some(Method::Initialize)) => Ok(()),
+            (State::AwaitingInitialize | State::Sessionless, Some(Method::Initialize)) => Ok(()),
             (State::AwaitingInitialize, _) => {
                 early("Invalid request: the first request is initialize")
             }
@@ -569,10 +576,7 @@ impl Session {
         // Log messages may come before the answer to initialize.
         let early_log =
             method == Method::Message && matches!(self.state, State::AwaitingInitializeResult(_));
-        if !(self.state == State::Operating
-            || self.state == State::AwaitingInitialized
-            || early_log)
-        {
+        if !(self.is_operating() || self.state == State::AwaitingInitialized || early_log) {
             return Received::Ignored(Ignored::TooEarly);
         }
         if !self.notifications.take(now) {
@@ -780,7 +784,7 @@ impl Session {
         let early = method == Method::Ping
             || method == Method::Message && self.state == State::AwaitingInitialized
             || matches!(method, Method::Progress | Method::Cancelled);
-        if self.state != State::Operating && !early {
+        if !self.is_operating() && !early {
             return Err(Misuse::NotInitialized.into());
         }
         if !method.exists_in(self.revision) {

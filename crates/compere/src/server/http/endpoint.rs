@@ -1,0 +1,495 @@
+//! From a request over HTTP to its answer: the guards, the routes, the two transports.
+//!
+//! Spec: <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http>
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use compere_proto::Revision;
+use compere_proto::revision::Era;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use tower_service::Service;
+
+use crate::driver::call::BoxFuture;
+use crate::server::core::ServerCore;
+use crate::server::http::HttpOptions;
+use crate::server::http::bearer::{self, Principal};
+use crate::server::http::body::Body;
+use crate::server::http::guard::{
+    EVENT_STREAM, Guard, LAST_EVENT_ID, PROTOCOL_VERSION, Refused, SESSION_ID, accepts, empty,
+    is_json, is_known_method, json, single,
+};
+use crate::server::http::old::NotTaken;
+use crate::server::http::session::{HttpSession, Posted, Reader};
+use crate::server::http::sessions::{Sessions, written};
+use crate::server::http::streams::{EventId, Gone};
+
+/// A server over HTTP, as a [`tower_service::Service`] that mounts into hyper or axum. Clones share
+/// the server and its sessions.
+#[derive(Clone)]
+pub struct HttpService {
+    endpoint: Arc<Endpoint>,
+}
+
+pub(crate) struct Endpoint {
+    pub(crate) core: Arc<ServerCore>,
+    pub(crate) options: HttpOptions,
+    sessions: Arc<Sessions>,
+    bytes: AtomicUsize,
+}
+
+/// What a path is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Streamable HTTP.
+    Endpoint,
+    /// The event stream of the old transport.
+    OldStream,
+    /// Where the old transport posts to.
+    OldPosts,
+}
+
+impl HttpService {
+    pub(crate) fn new(core: Arc<ServerCore>, options: HttpOptions) -> Self {
+        let sessions = Sessions::new(core.clone());
+        let endpoint = Endpoint {
+            core,
+            options,
+            sessions,
+            bytes: AtomicUsize::new(0),
+        };
+        Self {
+            endpoint: Arc::new(endpoint),
+        }
+    }
+
+    /// The paths that are answered; everything else is 404.
+    pub fn paths(&self) -> Vec<&str> {
+        let options = &self.endpoint.options;
+        let mut paths = vec![&*options.path];
+        if let Some(old) = &options.old {
+            paths.extend([&*old.stream, &*old.posts]);
+        }
+        paths
+    }
+
+    /// How many sessions there are now.
+    pub fn sessions(&self) -> usize {
+        self.endpoint.sessions.count()
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+}
+
+impl std::fmt::Debug for HttpService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpService")
+            .field("paths", &self.paths())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<B>> for HttpService
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: std::fmt::Display,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let endpoint = self.endpoint.clone();
+        Box::pin(async move { Ok(endpoint.answer(request).await) })
+    }
+}
+
+impl Endpoint {
+    async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+        B::Error: std::fmt::Display,
+    {
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
+        let origin = match self.options.guard.admit(request.headers(), authority) {
+            Ok(origin) => origin.cloned(),
+            Err(refused) => return refused.into_response(),
+        };
+        let mut response = match self.route(request).await {
+            Ok(response) => response,
+            Err(refused) => bearer::challenge(refused),
+        };
+        if let Some(origin) = origin {
+            Guard::allow(&mut response, origin);
+        }
+        response
+    }
+
+    fn place(&self, path: &str) -> Option<Place> {
+        if path == &*self.options.path {
+            return Some(Place::Endpoint);
+        }
+        let old = self.options.old.as_ref()?;
+        if path == &*old.stream {
+            return Some(Place::OldStream);
+        }
+        (path == &*old.posts).then_some(Place::OldPosts)
+    }
+
+    async fn route<B>(&self, request: Request<B>) -> Result<Response<Body>, Refused>
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+        B::Error: std::fmt::Display,
+    {
+        let place = self
+            .place(request.uri().path())
+            .ok_or(Refused::new(StatusCode::NOT_FOUND, "Nothing is here"))?;
+        if !is_known_method(request.method()) {
+            return Err(WRONG_METHOD);
+        }
+        if *request.method() == Method::OPTIONS {
+            return Guard::preflight(request.headers()).ok_or(WRONG_METHOD);
+        }
+        let principal = self.principal(&request)?;
+        let (head, body) = request.into_parts();
+        match (place, &head.method) {
+            (Place::Endpoint, &Method::POST) => {
+                is_json(&head.headers)?;
+                accepts(&head.headers, &["application/json", "text/event-stream"])?;
+                let body = self.read(&head.headers, body).await?;
+                self.post(&head.headers, &principal, &body.bytes).await
+            }
+            (Place::Endpoint, &Method::GET) => {
+                accepts(&head.headers, &["text/event-stream"])?;
+                self.stream(&head.headers, &principal)
+            }
+            (Place::Endpoint, &Method::DELETE) => {
+                self.session(&head.headers, &principal)?.end(None);
+                Ok(empty(StatusCode::NO_CONTENT))
+            }
+            (Place::OldStream, &Method::GET) => {
+                accepts(&head.headers, &["text/event-stream"])?;
+                self.connect_old(&principal)
+            }
+            (Place::OldPosts, &Method::POST) => {
+                is_json(&head.headers)?;
+                let body = self.read(&head.headers, body).await?;
+                self.post_old(head.uri.query(), &principal, &body.bytes)
+            }
+            _ => Err(WRONG_METHOD),
+        }
+    }
+
+    fn principal<B>(&self, request: &Request<B>) -> Result<Arc<str>, Refused> {
+        if let Some(check) = &self.options.bearer {
+            return bearer::principal(request.headers(), check).map(|principal| principal.0);
+        }
+        Ok(match request.extensions().get::<Principal>() {
+            Some(principal) => principal.0.clone(),
+            None => self.options.local.clone(),
+        })
+    }
+
+    /// Reads a body within its bounds: one that says or turns out to be larger is refused.
+    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Held<'_>, Refused>
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+        B::Error: std::fmt::Display,
+    {
+        let limits = &self.core.options.limits;
+        let announced = single(headers, &header::CONTENT_LENGTH)?
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|announced| announced > limits.message_bytes) {
+            return Err(TOO_LARGE);
+        }
+        let mut held = Held::new(&self.bytes);
+        let mut body = pin!(body);
+        let mut patience: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        loop {
+            let frame = std::future::poll_fn(|context| {
+                if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
+                    return Poll::Ready(Ok(frame));
+                }
+                let patience =
+                    patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(limits.stall)));
+                patience.as_mut().poll(context).map(|()| Err(TOO_SLOW))
+            })
+            .await?;
+            let Some(frame) = frame else {
+                return Ok(held);
+            };
+            let frame = frame.map_err(|error| {
+                tracing::debug!(%error, "a body broke off");
+                Refused::new(StatusCode::BAD_REQUEST, "The body broke off")
+            })?;
+            let Ok(mut data) = frame.into_data() else {
+                continue;
+            };
+            let length = data.remaining();
+            if held.bytes.len() + length > limits.message_bytes {
+                return Err(TOO_LARGE);
+            }
+            held.take(data.copy_to_bytes(length), limits.process_bytes)?;
+        }
+    }
+
+    async fn post(
+        &self,
+        headers: &HeaderMap,
+        principal: &Arc<str>,
+        body: &[u8],
+    ) -> Result<Response<Body>, Refused> {
+        let version = self.version(headers)?;
+        if !self.options.sessions {
+            let revision = version.unwrap_or(Revision::V2025_03_26);
+            let started = self.sessions.started();
+            let session =
+                HttpSession::sessionless(&self.core, revision, principal.clone(), started);
+            return Ok(self.answer_posted(session.post(body).await).await);
+        }
+        if single(headers, &SESSION_ID)?.is_some() {
+            let session = self.session(headers, principal)?;
+            let posted = session.post(body).await;
+            if session.has_ended() && matches!(posted, Posted::Accepted) {
+                return Err(NO_SESSION);
+            }
+            return Ok(self.answer_posted(posted).await);
+        }
+        let session = self
+            .sessions
+            .prepare(principal.clone())
+            .map_err(|_| CROWDED)?;
+        let posted = session.post(body).await;
+        if !session.is_agreed() {
+            return match posted {
+                Posted::Malformed(error) => Ok(malformed(error)),
+                Posted::Answer(error) => Ok(bad_request(json(error))),
+                _ => Err(Refused::new(
+                    StatusCode::BAD_REQUEST,
+                    "A session begins with initialize; its id then comes with every request",
+                )),
+            };
+        }
+        self.sessions.list(&session).map_err(|_| CROWDED)?;
+        let mut response = self.answer_posted(posted).await;
+        if let Ok(id) = HeaderValue::from_str(&written(session.id)) {
+            response.headers_mut().insert(SESSION_ID, id);
+        }
+        Ok(response)
+    }
+
+    async fn answer_posted(&self, posted: Posted) -> Response<Body> {
+        match posted {
+            Posted::Accepted => empty(StatusCode::ACCEPTED),
+            Posted::Answer(answer) => json(answer),
+            Posted::Malformed(error) => malformed(error),
+            Posted::Events(reader) => match reader.answer().await {
+                Ok(answer) => json(answer),
+                Err(reader) => self.events(reader),
+            },
+        }
+    }
+
+    fn events(&self, reader: Reader) -> Response<Body> {
+        let keep_alive = self.core.options.limits.keep_alive;
+        event_stream(Body::events(reader, keep_alive))
+    }
+
+    /// The version that a request says it is made in.
+    fn version(&self, headers: &HeaderMap) -> Result<Option<Revision>, Refused> {
+        let Some(value) = single(headers, &PROTOCOL_VERSION)? else {
+            return Ok(None);
+        };
+        let known = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse::<Revision>().ok())
+            .filter(|revision| {
+                revision.era() == Era::Handshake && self.core.options.revisions.contains(revision)
+            });
+        known.map(Some).ok_or(Refused::new(
+            StatusCode::BAD_REQUEST,
+            "MCP-Protocol-Version names no version that this server speaks",
+        ))
+    }
+
+    fn session(
+        &self,
+        headers: &HeaderMap,
+        principal: &Arc<str>,
+    ) -> Result<Arc<HttpSession>, Refused> {
+        if !self.options.sessions {
+            return Err(WRONG_METHOD);
+        }
+        self.version(headers)?;
+        let id = single(headers, &SESSION_ID)?.ok_or(Refused::new(
+            StatusCode::BAD_REQUEST,
+            "Mcp-Session-Id is missing",
+        ))?;
+        id.to_str()
+            .ok()
+            .and_then(|id| self.sessions.find(id, principal))
+            .ok_or(NO_SESSION)
+    }
+
+    /// The stream of what belongs to no request, or the rest of one that broke off.
+    fn stream(&self, headers: &HeaderMap, principal: &Arc<str>) -> Result<Response<Body>, Refused> {
+        let session = self.session(headers, principal)?;
+        let Some(after) = single(headers, &LAST_EVENT_ID)? else {
+            return Ok(self.events(session.general()));
+        };
+        let after = after
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse::<EventId>().ok())
+            .ok_or(UNKNOWN_EVENT)?;
+        match session.resume(after) {
+            Ok(reader) => Ok(self.events(reader)),
+            Err(Gone::Unknown) => Err(UNKNOWN_EVENT),
+            Err(Gone::Evicted) => Err(Refused::new(
+                StatusCode::GONE,
+                "What followed this event is no longer kept",
+            )),
+        }
+    }
+
+    fn connect_old(&self, principal: &Arc<str>) -> Result<Response<Body>, Refused> {
+        let posts = self
+            .options
+            .old
+            .as_ref()
+            .map(|old| old.posts.clone())
+            .unwrap_or_default();
+        let connection = self
+            .sessions
+            .connect_old(principal, |id| format!("{posts}?sessionId={id}"))
+            .map_err(|_| CROWDED)?;
+        let keep_alive = self.core.options.limits.keep_alive;
+        Ok(event_stream(Body::events(connection, keep_alive)))
+    }
+
+    fn post_old(
+        &self,
+        query: Option<&str>,
+        principal: &Arc<str>,
+        body: &[u8],
+    ) -> Result<Response<Body>, Refused> {
+        let id = query
+            .unwrap_or_default()
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("sessionId="));
+        let inbox = id
+            .and_then(|id| self.sessions.find_old(id, principal))
+            .ok_or(NO_SESSION)?;
+        match inbox.post(body) {
+            Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
+            Err(NotTaken::Closed) => Err(NO_SESSION),
+            Err(NotTaken::Full) => Err(Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "This client posts faster than it reads its events",
+            )),
+        }
+    }
+}
+
+/// A body that was read, counted against the bound of the process while it is held.
+struct Held<'a> {
+    bytes: Bytes,
+    counted: usize,
+    counter: &'a AtomicUsize,
+}
+
+impl<'a> Held<'a> {
+    fn new(counter: &'a AtomicUsize) -> Self {
+        Self {
+            bytes: Bytes::new(),
+            counted: 0,
+            counter,
+        }
+    }
+
+    fn take(&mut self, more: Bytes, limit: usize) -> Result<(), Refused> {
+        self.counted += more.len();
+        if self.counter.fetch_add(more.len(), Ordering::Relaxed) + more.len() > limit {
+            return Err(Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too much is being worked on; try again later",
+            ));
+        }
+        if self.bytes.is_empty() {
+            self.bytes = more;
+        } else {
+            let mut joined = match std::mem::take(&mut self.bytes).try_into_mut() {
+                Ok(joined) => joined,
+                Err(shared) => bytes::BytesMut::from(&*shared),
+            };
+            joined.extend_from_slice(&more);
+            self.bytes = joined.freeze();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.counted, Ordering::Relaxed);
+    }
+}
+
+fn event_stream(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, EVENT_STREAM);
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    // Some proxies hold back what they could join.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn bad_request(mut response: Response<Body>) -> Response<Body> {
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
+}
+
+fn malformed(error: Vec<u8>) -> Response<Body> {
+    bad_request(json(error))
+}
+
+const WRONG_METHOD: Refused = Refused::new(
+    StatusCode::METHOD_NOT_ALLOWED,
+    "This method is not for this address",
+);
+const NO_SESSION: Refused = Refused::new(
+    StatusCode::NOT_FOUND,
+    "There is no such session; begin with initialize",
+);
+const CROWDED: Refused = Refused::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "There are too many sessions; try again later",
+);
+const UNKNOWN_EVENT: Refused = Refused::new(
+    StatusCode::BAD_REQUEST,
+    "Last-Event-ID names no event of this session",
+);
+const TOO_LARGE: Refused = Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
+const TOO_SLOW: Refused =
+    Refused::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time");
