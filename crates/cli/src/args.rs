@@ -106,7 +106,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME", global = true, requires = "http")]
     pub(crate) allow_host: Vec<String>,
 
-    /// With --http: let pages of this origin in, such as https://app.example.com; may be repeated.
+    /// With --http: let pages of this origin in, such as `https://app.example.com`; may be repeated.
     #[arg(long, value_name = "ORIGIN", global = true, requires = "http")]
     pub(crate) allow_origin: Vec<String>,
 }
