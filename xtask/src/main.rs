@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything that is done to this workspace besides building it.
 
 mod bench;
+mod conformance;
 mod fuzz;
 mod peers;
 mod tidy;
@@ -19,6 +20,7 @@ cargo xtask COMMAND
   test              everything that must hold: peers, tidy, trace, lints, all tests
   tidy              the invariants of ARCHITECTURE.md
   trace [--write]   requirement rows against the tests; --write renews the table
+  conformance       the official conformance suite against our server and client
   peers             fetch the schemas and the foreign peers into target/
   bench [QUICK]     measure beside the peers (bench/ is built for this only)
   fuzz --smoke      every fuzz target for a while, where the toolchain is present
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("tidy") => tidy::run(),
         Some("trace") => trace::run(rest.iter().any(|flag| flag == "--write")),
+        Some("conformance") => peers::fetch().and_then(|()| conformance::run()),
         Some("peers") => peers::fetch(),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(),
@@ -79,7 +82,9 @@ fn test() -> Outcome {
             .args(["test", "--workspace", "--no-fail-fast"])
             .env("COMPERE_REQUIRE_SCHEMAS", "1")
             .env("RUST_BACKTRACE", "0"),
-    )
+    )?;
+    step("conformance");
+    conformance::run()
 }
 
 /// Runs the tests, shows what they print, and closes with their sum.

@@ -37,14 +37,17 @@ const SCHEMAS: [(&str, &str); 5] = [
 ];
 
 const NPM: [&str; 3] = ["npm-servers", "npm-sdk-new", "npm-sdk-old"];
+/// The folder of the conformance suite and of the node that it needs.
+const CONFORMANCE: &str = "conformance";
 const PYTHON: [&str; 3] = ["py-new", "py-1.1.3", "py-1.0.0"];
 
 /// Fetches what is missing.
 pub(crate) fn fetch() -> Outcome {
     schemas()?;
     for name in NPM {
-        npm(name)?;
+        npm("tests/interop", name, name)?;
     }
+    npm("tests/conformance", "npm", CONFORMANCE)?;
     for name in PYTHON {
         python(name)?;
     }
@@ -105,13 +108,13 @@ fn is_intact(path: &Path, digest: &str) -> bool {
 }
 
 /// Installs by lock file. A copy of the lock file beside what was installed says that it is done.
-fn npm(name: &str) -> Outcome {
-    let source = root().join("tests/interop").join(name);
-    let target = root().join("target/peers").join(name);
+fn npm(folder: &str, name: &str, installed: &str) -> Outcome {
+    let source = root().join(folder).join(name);
+    let target = root().join("target/peers").join(installed);
     if is_done(&source, &target, "package-lock.json") {
         return Ok(());
     }
-    println!("installing {name}");
+    println!("installing {installed}");
     make(&target)?;
     copy(&source, &target, "package.json")?;
     copy(&source, &target, "package-lock.json")?;

@@ -28,6 +28,30 @@ open_object! {
     }
 }
 
+impl ElicitParams {
+    /// The answers that the form suggests: the default of each field that has one. What a person
+    /// sees before they have typed anything.
+    pub fn default_answers(&self) -> BTreeMap<String, RawJson> {
+        #[derive(Deserialize)]
+        struct Form {
+            #[serde(default)]
+            properties: BTreeMap<String, Field>,
+        }
+        #[derive(Deserialize)]
+        struct Field {
+            default: Option<RawJson>,
+        }
+
+        let form = self.requested_schema.as_ref();
+        let form: Option<Form> = form.and_then(|schema| schema.decode().ok());
+        let fields = form.map(|form| form.properties).unwrap_or_default();
+        let answers = fields.into_iter();
+        answers
+            .filter_map(|(name, field)| Some((name, field.default?)))
+            .collect()
+    }
+}
+
 /// What the person did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

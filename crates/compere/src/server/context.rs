@@ -117,7 +117,7 @@ impl Context {
 
     /// Over HTTP, lets go of the connection that waits for the answer: the client comes back for
     /// the rest after `retry`. For long work, so that nobody holds a connection meanwhile. Does
-    /// nothing on other transports, before 2025-11-25, and if nothing was said on the stream yet.
+    /// nothing on other transports and before 2025-11-25.
     pub fn close_event_stream(&self, retry: Duration) {
         self.call.peer.outbox.push(Item::Release {
             route: self.call.peer.route,

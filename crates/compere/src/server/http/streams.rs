@@ -261,10 +261,7 @@ impl Streams {
             .iter()
             .position(|waiting| waiting.reader == reader)
         else {
-            return Poll::Ready(match stream.released {
-                Some(retry) => Next::Released(retry),
-                None => Next::End,
-            });
+            return Poll::Ready(Next::End);
         };
         if place == 0 {
             if let Some(answer) = stream.answer.take() {
@@ -288,6 +285,10 @@ impl Streams {
             }
             if stream.ended {
                 return Poll::Ready(Next::End);
+            }
+            if let Some(retry) = stream.released.take() {
+                stream.readers.pop_front();
+                return Poll::Ready(Next::Released(retry));
             }
         }
         if let Some(waiting) = stream.readers.get_mut(place) {
@@ -470,11 +471,11 @@ impl Outlet for Streams {
 
     fn release(&mut self, route: Route, retry: Duration) {
         if let Some(stream) = self.streams.get_mut(&route.0)
-            && !stream.wants_answer
+            && !stream.readers.is_empty()
         {
+            stream.wants_answer = false;
             stream.released = Some(retry);
-            stream.wake_all();
-            stream.readers.clear();
+            stream.wake_first();
         }
     }
 }

