@@ -6,6 +6,8 @@ use std::time::Duration;
 
 #[path = "../hostile/attacks.rs"]
 pub mod attacks;
+#[path = "../interop/ground.rs"]
+pub mod ground;
 #[path = "../hostile/impostors.rs"]
 pub mod impostors;
 #[path = "../hostile/patients.rs"]

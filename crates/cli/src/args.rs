@@ -87,7 +87,7 @@ pub(crate) struct Serve {
     pub(crate) server: BuiltIn,
 
     /// Append every message of the connection to a file.
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "http")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) wire_log: Option<PathBuf>,
 
     /// Serve HTTP on this address instead: Streamable HTTP at /mcp, HTTP with SSE at /sse.

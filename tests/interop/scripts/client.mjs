@@ -1,34 +1,50 @@
 // An official TypeScript client against `compere serve everything`: every feature, sampling and
-// roots included. Runs with the SDK of late 2024 and with the newest 1.x alike.
+// roots included. Runs with the SDK of late 2024, with the newest 1.x and with 2.x alike.
 //
-// node client.mjs COMPERE WIRE_LOG
+// node client.mjs stdio COMPERE WIRE_LOG
+// node client.mjs sse|http URL
 
 import assert from "node:assert/strict";
-import { Client } from "@modelcontextprotocol/sdk/client/index.js";
-import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
-import {
-  CreateMessageRequestSchema,
-  ListRootsRequestSchema,
-  LoggingMessageNotificationSchema,
-  PromptListChangedNotificationSchema,
-  ResourceListChangedNotificationSchema,
-  ResourceUpdatedNotificationSchema,
-  ToolListChangedNotificationSchema,
-} from "@modelcontextprotocol/sdk/types.js";
 
-const [compere, wireLog] = process.argv.slice(2);
-const transport = new StdioClientTransport({
-  command: compere,
-  args: ["serve", "everything", "--wire-log", wireLog],
-});
+const [kind, target, wireLog] = process.argv.slice(2);
+const optional = (name) => import(name).catch(() => undefined);
+const second = await optional("@modelcontextprotocol/client");
+const first = second ? undefined : await import("@modelcontextprotocol/sdk/types.js");
+const { Client } = second ?? (await import("@modelcontextprotocol/sdk/client/index.js"));
+
+const open = async () => {
+  if (kind === "stdio") {
+    const from = second ?? (await import("@modelcontextprotocol/sdk/client/stdio.js"));
+    return new from.StdioClientTransport({
+      command: target,
+      args: ["serve", "everything", "--wire-log", wireLog],
+    });
+  }
+  if (kind === "sse") {
+    globalThis.EventSource ??= (await optional("eventsource"))?.default;
+    const from = second ?? (await import("@modelcontextprotocol/sdk/client/sse.js"));
+    return new from.SSEClientTransport(new URL(target));
+  }
+  const from = second ?? (await import("@modelcontextprotocol/sdk/client/streamableHttp.js"));
+  return new from.StreamableHTTPClientTransport(new URL(target));
+};
+const transport = await open();
 const client = new Client(
   { name: "interop", version: "1.0.0" },
-  { capabilities: { roots: { listChanged: true }, sampling: {} } },
+  {
+    capabilities: { roots: { listChanged: true }, sampling: {} },
+    versionNegotiation: { mode: "legacy" },
+  },
 );
+// The second line names methods where the first has schemas.
+const answer = (method, schema, handler) =>
+  client.setRequestHandler(second ? method : first[schema], handler);
+const hear = (method, schema, handler) =>
+  client.setNotificationHandler(second ? method : first[schema], handler);
 
 let roots = [{ uri: "file:///home/ada", name: "home" }];
-client.setRequestHandler(ListRootsRequestSchema, async () => ({ roots }));
-client.setRequestHandler(CreateMessageRequestSchema, async ({ params }) => {
+answer("roots/list", "ListRootsRequestSchema", async () => ({ roots }));
+answer("sampling/createMessage", "CreateMessageRequestSchema", async ({ params }) => {
   assert.equal(params.messages[0].content.text, "2 + 2?");
   assert.equal(params.maxTokens, 7);
   return {
@@ -40,13 +56,13 @@ client.setRequestHandler(CreateMessageRequestSchema, async ({ params }) => {
 });
 
 const heard = { log: [], tools: 0, prompts: 0, resources: 0, updated: [] };
-client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => {
+hear("notifications/message", "LoggingMessageNotificationSchema", ({ params }) => {
   heard.log.push(params.level);
 });
-client.setNotificationHandler(ToolListChangedNotificationSchema, () => void heard.tools++);
-client.setNotificationHandler(PromptListChangedNotificationSchema, () => void heard.prompts++);
-client.setNotificationHandler(ResourceListChangedNotificationSchema, () => void heard.resources++);
-client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => {
+hear("notifications/tools/list_changed", "ToolListChangedNotificationSchema", () => void heard.tools++);
+hear("notifications/prompts/list_changed", "PromptListChangedNotificationSchema", () => void heard.prompts++);
+hear("notifications/resources/list_changed", "ResourceListChangedNotificationSchema", () => void heard.resources++);
+hear("notifications/resources/updated", "ResourceUpdatedNotificationSchema", ({ params }) => {
   heard.updated.push(params.uri);
 });
 
@@ -63,7 +79,9 @@ const refused = async (code, promise) => {
   });
 };
 const call = (name, args, options) =>
-  client.callTool({ name, arguments: args }, undefined, options);
+  second
+    ? client.callTool({ name, arguments: args }, options)
+    : client.callTool({ name, arguments: args }, undefined, options);
 
 await client.connect(transport);
 assert.equal(client.getServerVersion().name, "compere-everything");
@@ -148,7 +166,8 @@ const text = await client.readResource({ uri: "demo://resource/dynamic/text/4" }
 assert.equal(text.contents[0].text, "Resource 4: this is its content.");
 const blob = await client.readResource({ uri: "demo://resource/dynamic/blob/3" });
 assert.equal(Buffer.from(blob.contents[0].blob, "base64").toString(), "Resource 3: this is its content.");
-await refused(-32002, client.readResource({ uri: "demo://nothing" }));
+// The second line shows the code of the newest revision whatever the server said.
+await refused(second ? -32602 : -32002, client.readResource({ uri: "demo://nothing" }));
 await client.subscribeResource({ uri: "demo://resource/dynamic/text/2" });
 await call("toggle-subscriber-updates", {});
 await until("an update", () => heard.updated.length > 0);

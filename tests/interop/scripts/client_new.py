@@ -1,6 +1,7 @@
 """The newest official Python client against `compere serve everything`.
 
-python client_new.py COMPERE WIRE_LOG
+python client_new.py stdio COMPERE WIRE_LOG
+python client_new.py sse|http URL
 """
 
 import sys
@@ -9,7 +10,9 @@ import anyio
 import mcp_types as types
 from mcp import MCPError, StdioServerParameters
 from mcp.client.session import ClientSession
+from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 heard = {"progress": [], "log": [], "updated": [], "changed": 0}
 roots = [types.Root(uri="file:///home/ada", name="home")]
@@ -120,11 +123,15 @@ async def exercise(session: ClientSession) -> None:
 
 
 async def main() -> None:
-    compere, wire_log = sys.argv[1:]
-    server = StdioServerParameters(
-        command=compere, args=["serve", "everything", "--wire-log", wire_log]
-    )
-    async with stdio_client(server) as (read, write):
+    kind, target = sys.argv[1:3]
+    if kind == "sse":
+        transport = sse_client(target)
+    elif kind == "http":
+        transport = streamable_http_client(target)
+    else:
+        serve = ["serve", "everything", "--wire-log", sys.argv[3]]
+        transport = stdio_client(StdioServerParameters(command=target, args=serve))
+    async with transport as (read, write, *_):
         async with ClientSession(
             read,
             write,

@@ -1,6 +1,7 @@
 """The official Python client of late 2024 against `compere serve everything`.
 
-python client_old.py COMPERE WIRE_LOG
+python client_old.py stdio COMPERE WIRE_LOG
+python client_old.py sse URL
 """
 
 import sys
@@ -8,6 +9,7 @@ import sys
 import anyio
 import mcp.types as types
 from mcp.client.session import ClientSession
+from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import McpError
 from mcp.shared.session import RequestResponder
@@ -156,11 +158,13 @@ async def exercise(session: ClientSession) -> None:
 
 
 async def main() -> None:
-    compere, wire_log = sys.argv[1:]
-    server = StdioServerParameters(
-        command=compere, args=["serve", "everything", "--wire-log", wire_log]
-    )
-    async with stdio_client(server) as (read, write):
+    kind, target = sys.argv[1:3]
+    if kind == "sse":
+        transport = sse_client(target)
+    else:
+        serve = ["serve", "everything", "--wire-log", sys.argv[3]]
+        transport = stdio_client(StdioServerParameters(command=target, args=serve))
+    async with transport as (read, write):
         async with ClientSession(read, write) as session:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(listen, session)

@@ -1,29 +1,41 @@
-// A server made with the official TypeScript SDK of late 2024, which speaks 2024-11-05 only.
+// A server made with an official TypeScript SDK: the one of late 2024, which speaks 2024-11-05 only,
+// the newest 1.x, or 2.x.
+//
+// node server.mjs stdio
+// node server.mjs sse|http      listens on a free port of this machine and prints the URL
 
-import { Server } from "@modelcontextprotocol/sdk/server/index.js";
-import { StdioServerTransport } from "@modelcontextprotocol/sdk/server/stdio.js";
-import {
-  CallToolRequestSchema,
-  CompleteRequestSchema,
-  CreateMessageResultSchema,
-  GetPromptRequestSchema,
-  ListPromptsRequestSchema,
-  ListResourceTemplatesRequestSchema,
-  ListResourcesRequestSchema,
-  ListRootsResultSchema,
-  ListToolsRequestSchema,
-  ReadResourceRequestSchema,
-  SetLevelRequestSchema,
-  SubscribeRequestSchema,
-} from "@modelcontextprotocol/sdk/types.js";
+import { randomUUID } from "node:crypto";
+import { createServer } from "node:http";
 
-const server = new Server(
-  { name: "late-2024", version: "1.0.0" },
-  { capabilities: { tools: {}, prompts: {}, resources: { subscribe: true }, logging: {} } },
-);
+const kind = process.argv[2];
+const optional = (name) => import(name).catch(() => undefined);
+const second = await optional("@modelcontextprotocol/server");
+const first = second ? undefined : await import("@modelcontextprotocol/sdk/types.js");
+const { Server } = second ?? (await import("@modelcontextprotocol/sdk/server/index.js"));
+
 const text = (value) => ({ content: [{ type: "text", text: value }] });
 
-server.setRequestHandler(ListToolsRequestSchema, async ({ params }) => {
+const make = () => {
+const server = new Server(
+  { name: "typescript", version: "1.0.0" },
+  {
+    capabilities: {
+      tools: {},
+      prompts: {},
+      resources: { subscribe: true },
+      logging: {},
+      completions: {},
+    },
+  },
+);
+// The second line names methods where the first has schemas.
+const on = (method, schema, handler) =>
+  server.setRequestHandler(second ? method : first[schema], handler);
+// Both ways of asking: through the call, where the SDK has that, and through the server.
+const ask = (request, schema) =>
+  second ? server.request(request) : server.request(request, first[schema]);
+
+on("tools/list", "ListToolsRequestSchema", async ({ params }) => {
   const names = ["echo", "progress", "sample", "roots", "log"];
   const tools = names.map((name) => ({ name, inputSchema: { type: "object" } }));
   // Two pages, to be followed.
@@ -31,20 +43,22 @@ server.setRequestHandler(ListToolsRequestSchema, async ({ params }) => {
     ? { tools: tools.slice(3) }
     : { tools: tools.slice(0, 3), nextCursor: "second" };
 });
-server.setRequestHandler(CallToolRequestSchema, async ({ params }) => {
+on("tools/call", "CallToolRequestSchema", async ({ params }, extra) => {
+  // In the newer lines what belongs to a call goes with the call.
+  const notify = extra?.sendNotification ?? extra?.mcpReq?.notify ?? ((note) => server.notification(note));
   switch (params.name) {
     case "echo":
       return text(params.arguments.message);
     case "progress":
       for (const progress of [1, 2, 3]) {
-        await server.notification({
+        await notify({
           method: "notifications/progress",
           params: { progressToken: params._meta.progressToken, progress, total: 3 },
         });
       }
       return text("done");
     case "sample": {
-      const answer = await server.request(
+      const answer = await ask(
         {
           method: "sampling/createMessage",
           params: {
@@ -52,12 +66,12 @@ server.setRequestHandler(CallToolRequestSchema, async ({ params }) => {
             maxTokens: 10,
           },
         },
-        CreateMessageResultSchema,
+        "CreateMessageResultSchema",
       );
       return text(answer.content.text);
     }
     case "roots": {
-      const { roots } = await server.request({ method: "roots/list" }, ListRootsResultSchema);
+      const { roots } = await ask({ method: "roots/list" }, "ListRootsResultSchema");
       return text(roots.map((root) => root.uri).join(" "));
     }
     case "log":
@@ -67,30 +81,75 @@ server.setRequestHandler(CallToolRequestSchema, async ({ params }) => {
       throw new Error("no such tool");
   }
 });
-server.setRequestHandler(ListPromptsRequestSchema, async () => ({
+on("prompts/list", "ListPromptsRequestSchema", async () => ({
   prompts: [{ name: "greet", arguments: [{ name: "name", required: true }] }],
 }));
-server.setRequestHandler(GetPromptRequestSchema, async ({ params }) => ({
+on("prompts/get", "GetPromptRequestSchema", async ({ params }) => ({
   messages: [
     { role: "user", content: { type: "text", text: `Say hello to ${params.arguments.name}.` } },
   ],
 }));
-server.setRequestHandler(ListResourcesRequestSchema, async () => ({
+on("resources/list", "ListResourcesRequestSchema", async () => ({
   resources: [{ uri: "test://text", name: "text" }],
 }));
-server.setRequestHandler(ListResourceTemplatesRequestSchema, async () => ({
+on("resources/templates/list", "ListResourceTemplatesRequestSchema", async () => ({
   resourceTemplates: [{ uriTemplate: "test://item/{id}", name: "item" }],
 }));
-server.setRequestHandler(ReadResourceRequestSchema, async ({ params }) => ({
+on("resources/read", "ReadResourceRequestSchema", async ({ params }) => ({
   contents: [{ uri: params.uri, text: "plain text" }],
 }));
-server.setRequestHandler(SubscribeRequestSchema, async ({ params }) => {
+on("resources/subscribe", "SubscribeRequestSchema", async ({ params }) => {
   setTimeout(() => server.sendResourceUpdated({ uri: params.uri }), 10);
   return {};
 });
-server.setRequestHandler(CompleteRequestSchema, async ({ params }) => ({
+on("completion/complete", "CompleteRequestSchema", async ({ params }) => ({
   completion: { values: [`${params.argument.value}da`] },
 }));
-server.setRequestHandler(SetLevelRequestSchema, async () => ({}));
+on("logging/setLevel", "SetLevelRequestSchema", async () => ({}));
+return server;
+};
 
-await server.connect(new StdioServerTransport());
+if (kind === "stdio") {
+  const from = second ?? (await import("@modelcontextprotocol/sdk/server/stdio.js"));
+  await make().connect(new from.StdioServerTransport());
+} else {
+  const sessions = new Map();
+  const sse = async (request, response, url) => {
+    const { SSEServerTransport } = await import("@modelcontextprotocol/sdk/server/sse.js");
+    if (url.pathname === "/sse") {
+      const transport = new SSEServerTransport("/message", response);
+      sessions.set(transport.sessionId, transport);
+      await make().connect(transport);
+    } else {
+      const transport = sessions.get(url.searchParams.get("sessionId"));
+      await transport.handlePostMessage(request, response);
+    }
+  };
+  const http = async (request, response) => {
+    const from = second
+      ? await import("@modelcontextprotocol/node")
+      : await import("@modelcontextprotocol/sdk/server/streamableHttp.js");
+    const Transport =
+      from.NodeStreamableHTTPServerTransport ?? from.StreamableHTTPServerTransport;
+    let transport = sessions.get(request.headers["mcp-session-id"]);
+    if (!transport) {
+      transport = new Transport({
+        sessionIdGenerator: () => randomUUID(),
+        onsessioninitialized: (id) => void sessions.set(id, transport),
+      });
+      await make().connect(transport);
+    }
+    await transport.handleRequest(request, response);
+  };
+  const listener = createServer((request, response) => {
+    const url = new URL(request.url, "http://localhost");
+    (kind === "sse" ? sse(request, response, url) : http(request, response)).catch((error) => {
+      console.error(error);
+      response.end();
+    });
+  });
+  listener.listen(0, "127.0.0.1", () => {
+    const path = kind === "sse" ? "/sse" : "/mcp";
+    console.log(`http://127.0.0.1:${listener.address().port}${path}`);
+  });
+}

@@ -1,12 +1,28 @@
-"""A server made with the official Python SDK of late 2024, which speaks 2024-11-05 only."""
+"""A server made with the official Python SDK: the one of late 2024, which speaks 2024-11-05 only, or the
+newest 1.x.
+
+python server.py stdio
+python server.py sse|http      listens on a free port of this machine and prints the URL
+"""
 
 import asyncio
+import inspect
+import socket
+import sys
 
 import mcp.types as types
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
 
 server = Server("late-2024-python")
+
+
+def related(session) -> dict:
+    """Newer releases send what belongs to a call with the call, if told which it is."""
+    known = inspect.signature(session.send_progress_notification).parameters
+    if "related_request_id" not in known:
+        return {}
+    return {"related_request_id": str(server.request_context.request_id)}
 
 
 @server.list_tools()
@@ -26,7 +42,7 @@ async def call_tool(name: str, arguments: dict | None):
     if name == "progress":
         token = server.request_context.meta.progressToken
         for progress in (1, 2, 3):
-            await session.send_progress_notification(token, progress, 3)
+            await session.send_progress_notification(token, progress, 3, **related(session))
         return text("done")
     if name == "sample":
         message = types.SamplingMessage(
@@ -76,13 +92,52 @@ async def set_level(level) -> None:
 
 
 @server.completion()
-async def complete(ref, argument) -> types.Completion:
+async def complete(ref, argument, context=None) -> types.Completion:
     return types.Completion(values=[argument.value + "da"])
 
 
-async def main() -> None:
+async def over_stdio() -> None:
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())
+
+
+async def listen(app, path: str) -> None:
+    import uvicorn
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}{path}", flush=True)
+    config = uvicorn.Config(app, log_level="error", lifespan="off", interface="asgi3")
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+async def over_sse() -> None:
+    from mcp.server.sse import SseServerTransport
+
+    transport = SseServerTransport("/messages")
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/sse":
+            async with transport.connect_sse(scope, receive, send) as (read, write):
+                await server.run(read, write, server.create_initialization_options())
+        else:
+            await transport.handle_post_message(scope, receive, send)
+
+    await listen(app, "/sse")
+
+
+async def over_http() -> None:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+    manager = StreamableHTTPSessionManager(app=server)
+    async with manager.run():
+        await listen(manager.handle_request, "/mcp")
+
+
+async def main() -> None:
+    kinds = {"stdio": over_stdio, "sse": over_sse, "http": over_http}
+    await kinds[sys.argv[1]]()
 
 
 asyncio.run(main())

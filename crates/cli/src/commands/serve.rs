@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use compere::ServerHandle;
 use compere::server::http::HttpOptions;
@@ -62,6 +63,13 @@ async fn over_http(
     if let Some(path) = &serve.tokens {
         let tokens = tokens(path)?;
         options = options.bearer(move |given| holder(&tokens, given));
+    }
+    if let Some(path) = &serve.wire_log {
+        let log = Mutex::new(write_wire(wire_log(path)?));
+        options = options.on_message(move |direction, message| {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log(direction, message);
+        });
     }
     let listener = handle.listen_http(address, options).await?;
     let address = listener.local_addr()?;

@@ -39,6 +39,7 @@ pub use crate::server::http::endpoint::HttpService;
 use crate::server::http::guard::Guard;
 pub use crate::server::http::listen::HttpListener;
 use crate::server::session::LOCAL;
+use crate::transport::tap::Direction;
 
 /// How a server is reached over HTTP.
 #[derive(Clone)]
@@ -50,7 +51,11 @@ pub struct HttpOptions {
     pub(crate) bearer: Option<Check>,
     pub(crate) open: bool,
     pub(crate) local: Arc<str>,
+    pub(crate) tap: Option<OnMessage>,
 }
+
+/// Called with every message and the way that it went.
+pub(crate) type OnMessage = Arc<dyn Fn(Direction, &[u8]) + Send + Sync>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct OldPaths {
@@ -71,6 +76,7 @@ impl Default for HttpOptions {
             bearer: None,
             open: false,
             local: LOCAL.into(),
+            tap: None,
         }
     }
 }
@@ -136,6 +142,17 @@ impl HttpOptions {
     #[must_use]
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.guard.origins.push(origin.into());
+        self
+    }
+
+    /// Shows every message of every client to `on_message`, for wire logs. It runs where messages
+    /// are read and written: be quick.
+    #[must_use]
+    pub fn on_message(
+        mut self,
+        on_message: impl Fn(Direction, &[u8]) + Send + Sync + 'static,
+    ) -> Self {
+        self.tap = Some(Arc::new(on_message));
         self
     }
 

@@ -10,12 +10,41 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::server::http::OnMessage;
+use crate::transport::tap::Direction;
+
 /// A comment: nothing on the way takes the connection for dead.
 const COMMENT: &[u8] = b": still here\n\n";
 
 /// Events as they go over the wire; `None` is the end.
 pub(crate) trait Events: Send {
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>>;
+}
+
+/// Events that are shown to a listener on the way.
+pub(crate) struct Tapped<E> {
+    inner: E,
+    tap: OnMessage,
+}
+
+impl<E> Tapped<E> {
+    pub(crate) fn new(inner: E, tap: OnMessage) -> Self {
+        Self { inner, tap }
+    }
+}
+
+impl<E: Events> Events for Tapped<E> {
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let event = std::task::ready!(self.inner.poll_event(context));
+        let lines = event
+            .iter()
+            .flat_map(|event| event.split(|byte| *byte == b'\n'));
+        let messages = lines.filter_map(|line| line.strip_prefix(b"data: "));
+        for message in messages.filter(|message| message.starts_with(b"{")) {
+            (self.tap)(Direction::Sent, message);
+        }
+        Poll::Ready(event)
+    }
 }
 
 /// The body of an answer over HTTP.

@@ -20,15 +20,16 @@ use crate::driver::call::BoxFuture;
 use crate::server::core::ServerCore;
 use crate::server::http::HttpOptions;
 use crate::server::http::bearer::{self, Principal};
-use crate::server::http::body::Body;
+use crate::server::http::body::{Body, Events, Tapped};
 use crate::server::http::guard::{
     EVENT_STREAM, Guard, LAST_EVENT_ID, PROTOCOL_VERSION, Refused, SESSION_ID, accepts, empty,
     is_json, is_known_method, json, single,
 };
 use crate::server::http::old::NotTaken;
-use crate::server::http::session::{HttpSession, Posted, Reader};
+use crate::server::http::session::{HttpSession, Posted};
 use crate::server::http::sessions::{Sessions, written};
 use crate::server::http::streams::{EventId, Gone};
+use crate::transport::tap::Direction;
 
 /// A server over HTTP, as a [`tower_service::Service`] that mounts into hyper or axum. Clones share
 /// the server and its sessions.
@@ -172,6 +173,7 @@ impl Endpoint {
                 is_json(&head.headers)?;
                 accepts(&head.headers, &["application/json", "text/event-stream"])?;
                 let body = self.read(&head.headers, body).await?;
+                self.show(Direction::Received, &body.bytes);
                 self.post(&head.headers, &principal, &body.bytes).await
             }
             (Place::Endpoint, &Method::GET) => {
@@ -189,9 +191,16 @@ impl Endpoint {
             (Place::OldPosts, &Method::POST) => {
                 is_json(&head.headers)?;
                 let body = self.read(&head.headers, body).await?;
+                self.show(Direction::Received, &body.bytes);
                 self.post_old(head.uri.query(), &principal, &body.bytes)
             }
             _ => Err(WRONG_METHOD),
+        }
+    }
+
+    fn show(&self, direction: Direction, message: &[u8]) {
+        if let Some(tap) = &self.options.tap {
+            tap(direction, message);
         }
     }
 
@@ -278,8 +287,9 @@ impl Endpoint {
         let posted = session.post(body).await;
         if !session.is_agreed() {
             return match posted {
-                Posted::Malformed(error) => Ok(malformed(error)),
-                Posted::Answer(error) => Ok(bad_request(json(error))),
+                Posted::Malformed(error) | Posted::Answer(error) => {
+                    Ok(bad_request(self.json(error)))
+                }
                 _ => Err(Refused::new(
                     StatusCode::BAD_REQUEST,
                     "A session begins with initialize; its id then comes with every request",
@@ -297,18 +307,27 @@ impl Endpoint {
     async fn answer_posted(&self, posted: Posted) -> Response<Body> {
         match posted {
             Posted::Accepted => empty(StatusCode::ACCEPTED),
-            Posted::Answer(answer) => json(answer),
-            Posted::Malformed(error) => malformed(error),
+            Posted::Answer(answer) => self.json(answer),
+            Posted::Malformed(error) => bad_request(self.json(error)),
             Posted::Events(reader) => match reader.answer().await {
-                Ok(answer) => json(answer),
+                Ok(answer) => self.json(answer),
                 Err(reader) => self.events(reader),
             },
         }
     }
 
-    fn events(&self, reader: Reader) -> Response<Body> {
+    fn json(&self, message: Vec<u8>) -> Response<Body> {
+        self.show(Direction::Sent, &message);
+        json(message)
+    }
+
+    fn events(&self, events: impl Events + 'static) -> Response<Body> {
         let keep_alive = self.core.options.limits.keep_alive;
-        event_stream(Body::events(reader, keep_alive))
+        let body = match &self.options.tap {
+            Some(tap) => Body::events(Tapped::new(events, tap.clone()), keep_alive),
+            None => Body::events(events, keep_alive),
+        };
+        event_stream(body)
     }
 
     /// The version that a request says it is made in.
@@ -380,8 +399,7 @@ impl Endpoint {
             .sessions
             .connect_old(principal, |id| format!("{posts}?sessionId={id}"))
             .map_err(|_| CROWDED)?;
-        let keep_alive = self.core.options.limits.keep_alive;
-        Ok(event_stream(Body::events(connection, keep_alive)))
+        Ok(self.events(connection))
     }
 
     fn post_old(
@@ -468,10 +486,6 @@ fn event_stream(body: Body) -> Response<Body> {
 fn bad_request(mut response: Response<Body>) -> Response<Body> {
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response
-}
-
-fn malformed(error: Vec<u8>) -> Response<Body> {
-    bad_request(json(error))
 }
 
 const WRONG_METHOD: Refused = Refused::new(

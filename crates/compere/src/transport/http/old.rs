@@ -29,6 +29,29 @@ pub(crate) struct Stream {
     address: Uri,
 }
 
+/// Is this how a stream of this transport begins?
+pub(crate) fn is_opening(events: &[Event]) -> bool {
+    events.first().is_some_and(|first| first.name == "endpoint")
+}
+
+impl Stream {
+    /// A stream that has begun with these events.
+    pub(crate) fn opened(
+        uri: &Uri,
+        body: Incoming,
+        reader: EventReader,
+        mut events: Vec<Event>,
+    ) -> Result<Self> {
+        let first = events.remove(0);
+        Ok(Self {
+            body,
+            reader,
+            waiting: events,
+            address: address(uri, &first.data)?,
+        })
+    }
+}
+
 /// Opens the stream. `None` if this is no server of this transport.
 pub(crate) async fn connect(
     connector: &Connector,
@@ -57,17 +80,10 @@ pub(crate) async fn connect(
                 .read(&bytes?, |event| events.push(event))
                 .map_err(|_| ProtocolError::Limit("message_bytes"))?;
         }
-        let first = events.remove(0);
-        if first.name != "endpoint" {
+        if !is_opening(&events) {
             return Ok(None);
         }
-        let address = address(uri, &first.data)?;
-        Ok(Some(Stream {
-            body,
-            reader,
-            waiting: events,
-            address,
-        }))
+        Stream::opened(uri, body, reader, events).map(Some)
     };
     tokio::time::timeout(OPENING, opening)
         .await
@@ -119,20 +135,14 @@ fn address(stream: &Uri, told: &[u8]) -> Result<Uri> {
 }
 
 /// Carries the conversation until either side ends it.
-pub(crate) async fn run(
-    connector: &Connector,
-    stream: Stream,
-    first: Bytes,
-    wire: &Arc<Wire>,
-    limits: &Limits,
-) {
+pub(crate) async fn run(connector: &Connector, stream: Stream, first: Bytes, wire: &Arc<Wire>) {
     let Stream {
         body,
         reader,
         waiting,
         address,
     } = stream;
-    let hear = hear(body, reader, waiting, wire, limits);
+    let hear = hear(body, reader, waiting, wire);
     let say = say(connector, &address, first, wire);
     let ended = tokio::select! {
         ended = hear => ended,
@@ -146,7 +156,6 @@ async fn hear(
     mut reader: EventReader,
     waiting: Vec<Event>,
     wire: &Wire,
-    _limits: &Limits,
 ) -> Result<()> {
     let mut events = waiting;
     loop {

@@ -94,6 +94,8 @@ enum Outcome {
     Done,
     /// The stream ended before the answer.
     Cut,
+    /// It is a stream of the older transport, from a server that opens one whatever the method.
+    Old(Box<old::Stream>),
 }
 
 impl Streamable {
@@ -163,9 +165,13 @@ impl Streamable {
         let id = Head::of(&initialize).own_id();
         let refused = match self.post(initialize.clone()).await {
             Ok(response) if response.status().is_success() => {
-                self.agreed().initialize = Some(initialize);
+                self.agreed().initialize = Some(initialize.clone());
                 match self.take_initialize_result(response, id).await {
-                    Ok(()) => return true,
+                    Ok(None) => return true,
+                    Ok(Some(stream)) => {
+                        old::run(&self.connector, *stream, initialize, &self.wire).await;
+                        return false;
+                    }
                     Err(error) => error,
                 }
             }
@@ -174,14 +180,7 @@ impl Streamable {
                 if may_be_old(failure.status) {
                     match old::connect(&self.connector, &self.uri, &self.limits).await {
                         Ok(Some(stream)) => {
-                            old::run(
-                                &self.connector,
-                                stream,
-                                initialize,
-                                &self.wire,
-                                &self.limits,
-                            )
-                            .await;
+                            old::run(&self.connector, stream, initialize, &self.wire).await;
                             return false;
                         }
                         Ok(None) => {}
@@ -220,7 +219,7 @@ impl Streamable {
         &self,
         response: Response<Incoming>,
         id: Option<i64>,
-    ) -> Result<()> {
+    ) -> Result<Option<Box<old::Stream>>> {
         #[derive(Deserialize)]
         struct Message {
             result: Said,
@@ -248,8 +247,9 @@ impl Streamable {
         match self.take(response, id, learn).await? {
             Outcome::Done => {
                 self.agreed().version = version;
-                Ok(())
+                Ok(None)
             }
+            Outcome::Old(stream) => Ok(Some(stream)),
             Outcome::Cut => Err(ProtocolError::Closed.into()),
         }
     }
@@ -297,7 +297,7 @@ impl Streamable {
         mut answer: impl FnMut(&[u8]),
     ) -> Result<Outcome> {
         let mut body = response.into_body();
-        let mut answered = false;
+        let (mut answered, mut first) = (false, true);
         loop {
             let bytes = match piece(&mut body).await {
                 Some(Ok(bytes)) => bytes,
@@ -309,6 +309,14 @@ impl Streamable {
             };
             let mut events = Vec::new();
             let read = reader.read(&bytes, |event| events.push(event));
+            let fresh = first;
+            first &= events.is_empty();
+            if fresh && id.is_some() && old::is_opening(&events) {
+                let empty = EventReader::new(self.limits.message_bytes);
+                let reader = std::mem::replace(reader, empty);
+                let stream = old::Stream::opened(&self.uri, body, reader, events)?;
+                return Ok(Outcome::Old(Box::new(stream)));
+            }
             for event in events {
                 if event.name != "message" || event.data.is_empty() {
                     continue;

@@ -1,0 +1,106 @@
+"""A server made with the newest official Python SDK.
+
+python server_new.py http      listens on a free port of this machine and prints the URL
+"""
+
+import asyncio
+import socket
+
+import mcp_types as types
+import uvicorn
+from mcp.server.lowlevel.server import Server
+
+
+def text(value):
+    return types.CallToolResult(content=[types.TextContent(type="text", text=value)])
+
+
+async def list_tools(context, params):
+    names = ["echo", "progress", "sample", "roots", "log"]
+    schema = {"type": "object"}
+    return types.ListToolsResult(
+        tools=[types.Tool(name=name, input_schema=schema) for name in names]
+    )
+
+
+async def call_tool(context, params):
+    session = context.session
+    related = {"related_request_id": context.request_id}
+    if params.name == "echo":
+        return text(params.arguments["message"])
+    if params.name == "progress":
+        for progress in (1, 2, 3):
+            await session.report_progress(progress, 3)
+        return text("done")
+    if params.name == "sample":
+        message = types.SamplingMessage(
+            role="user", content=types.TextContent(type="text", text="2 + 2?")
+        )
+        answer = await session.create_message([message], max_tokens=10, **related)
+        return text(answer.content.text)
+    if params.name == "roots":
+        roots = await session.list_roots()
+        return text(" ".join(str(root.uri) for root in roots.roots))
+    if params.name == "log":
+        await session.send_log_message("warning", {"disk": 93}, **related)
+        return text("logged")
+    raise ValueError("no such tool")
+
+
+async def list_prompts(context, params):
+    argument = types.PromptArgument(name="name", required=True)
+    return types.ListPromptsResult(prompts=[types.Prompt(name="greet", arguments=[argument])])
+
+
+async def get_prompt(context, params):
+    said = f"Say hello to {params.arguments['name']}."
+    message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=said))
+    return types.GetPromptResult(messages=[message])
+
+
+async def list_resources(context, params):
+    return types.ListResourcesResult(resources=[types.Resource(uri="test://text", name="text")])
+
+
+async def read_resource(context, params):
+    contents = types.TextResourceContents(uri=params.uri, text="plain text")
+    return types.ReadResourceResult(contents=[contents])
+
+
+async def subscribe(context, params):
+    await context.session.send_resource_updated(params.uri)
+    return types.EmptyResult()
+
+
+async def set_level(context, params):
+    return types.EmptyResult()
+
+
+async def complete(context, params):
+    return types.CompleteResult(completion=types.Completion(values=[params.argument.value + "da"]))
+
+
+server = Server(
+    "newest-python",
+    on_list_tools=list_tools,
+    on_call_tool=call_tool,
+    on_list_prompts=list_prompts,
+    on_get_prompt=get_prompt,
+    on_list_resources=list_resources,
+    on_read_resource=read_resource,
+    on_subscribe_resource=subscribe,
+    on_set_logging_level=set_level,
+    on_completion=complete,
+)
+
+
+async def main() -> None:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
+    config = uvicorn.Config(server.streamable_http_app(), log_level="error")
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+asyncio.run(main())
