@@ -311,13 +311,14 @@ impl HttpSession {
         answer: Vec<u8>,
     ) -> Posted {
         let mut state = self.lock();
+        // The stream has its reader before anything is said on it, so that nothing is left out.
+        let number = state.exchange.out.read(route, false);
         state.exchange.take_items(now);
         state.exchange.last_progress(call);
         let out = &mut state.exchange.out;
-        if !out.has_said(route) {
+        if out.forget_if_silent(route) {
             return Posted::Answer(answer);
         }
-        let number = out.read(route, false);
         out.finish(route, answer);
         Posted::Events(self.reader(route, number))
     }

@@ -2,9 +2,10 @@
 //!
 //! Events of all streams stand in one ring, in the order of their ids; each stream knows up to
 //! which id it was taken. A stream has at most one reader that takes from it. What happens to a
-//! slow reader: events that it has still to take may go beyond the bound of the ring, up to
-//! `Limits::outbox_bytes`; beyond that notifications are left out, and if answers alone need more,
-//! the oldest events go and the reader's stream ends.
+//! slow reader: events that it has still to take may go beyond the bound of the ring. A stream of
+//! which half of `Limits::outbox_bytes` waits gets no more notifications, only answers; if all
+//! streams of the session together have more than `Limits::outbox_bytes` to be taken, the one whose
+//! events are oldest loses them and ends. Other streams notice nothing.
 //!
 //! This file does no I/O and takes no locks; the session does.
 
@@ -91,6 +92,8 @@ struct Stream {
     taken: u64,
     /// The id that the stream begins with, if nobody was told it yet: from there a client gets all.
     primer: Option<u64>,
+    /// Bytes of the events after that.
+    untaken: usize,
     /// Events up to here are no longer kept.
     evicted: u64,
     /// The one in front takes; the others wait for it to leave.
@@ -147,9 +150,17 @@ impl Streams {
         std::mem::take(&mut self.reply)
     }
 
-    /// Was anything said on this stream?
-    pub(crate) fn has_said(&self, route: Route) -> bool {
-        self.streams.contains_key(&route.0)
+    /// Removes a stream on which nothing was said; whether it was so.
+    pub(crate) fn forget_if_silent(&mut self, route: Route) -> bool {
+        let silent = self.events.iter().all(|event| event.stream != route.0)
+            && self
+                .streams
+                .get(&route.0)
+                .is_none_or(|stream| stream.released.is_none());
+        if silent {
+            self.streams.remove(&route.0);
+        }
+        silent
     }
 
     /// Is anyone reading?
@@ -205,6 +216,11 @@ impl Streams {
         stream.wake_all();
         stream.readers.clear();
         stream.taken = after.event;
+        let again = self
+            .events
+            .iter()
+            .filter(|event| event.stream == after.stream && event.id > after.event);
+        stream.untaken = again.map(|event| event.frame.len()).sum();
         stream.wants_answer = false;
         stream.released = None;
         stream.readers.push_back(Waiting {
@@ -280,6 +296,7 @@ impl Streams {
                 .find(|event| event.stream == route.0)
             {
                 stream.taken = event.id;
+                stream.untaken = stream.untaken.saturating_sub(event.frame.len());
                 stream.known = true;
                 return Poll::Ready(Next::Event(event.frame.clone()));
             }
@@ -389,6 +406,9 @@ impl Streams {
             }
             stream.evicted = event.id;
             if untaken {
+                stream.untaken = stream.untaken.saturating_sub(event.frame.len());
+            }
+            if untaken && !stream.readers.is_empty() {
                 tracing::warn!("a client reads too slowly: its stream ends");
                 stream.wake_all();
             }
@@ -453,20 +473,25 @@ impl Outlet for Streams {
             event: self.last_event,
         };
         let frame = Bytes::from(frame(Some(id), &message));
-        self.bytes += frame.len();
+        let bytes = frame.len();
+        self.bytes += bytes;
         self.events.push_back(Event {
             id: id.event,
             stream: id.stream,
             frame,
         });
         let stream = self.stream(route);
+        stream.untaken += bytes;
         stream.wants_answer = false;
         stream.wake_first();
         self.evict();
     }
 
-    fn is_backed_up(&self, _route: Route) -> bool {
-        self.bytes > self.max_bytes
+    fn is_backed_up(&self, route: Route) -> bool {
+        let stream = self.streams.get(&route.0);
+        stream.is_some_and(|stream| {
+            !stream.readers.is_empty() && stream.untaken > self.max_untaken / 2
+        })
     }
 
     fn release(&mut self, route: Route, retry: Duration) {
