@@ -1,9 +1,14 @@
 //! The floor: answers each line with canned bytes around its id. No JSON, no checks, no errors: a
 //! bound, not an implementation.
 
+mod http;
+
 use std::io::{Read, Write};
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("http") {
+        return http::serve();
+    }
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     let mut buffer = vec![0; 1 << 20];
     let (mut end, mut out) = (0, Vec::new());

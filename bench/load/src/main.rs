@@ -3,6 +3,8 @@
 //!
 //! bench-load KIND DEPTH COUNT -- COMMAND ARG…
 
+mod http;
+
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
@@ -86,6 +88,12 @@ fn main() {
             out.write_all(&request(kind, id + 100_000)).unwrap();
         }
         return;
+    }
+    match arguments.first().map(String::as_str) {
+        Some("http") => return http::requests(&arguments[1..]),
+        Some("sessions") => return http::sessions(&arguments[1..]),
+        Some("streams") => return http::streams(&arguments[1..]),
+        _ => {}
     }
     let (kind, depth, count) = (
         &arguments[0],

@@ -1,6 +1,8 @@
 //! The official Rust SDK, echoing: `tuned` is what its own documentation offers for speed (pipes
 //! without blocking, one thread, the router kept in a field), `documented` is its first example.
 
+mod http;
+
 use rmcp::handler::server::router::tool::ToolRouter;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{ServerCapabilities, ServerConfig};
@@ -56,6 +58,17 @@ impl ServerHandler for Documented {
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(mode) = arguments.first().filter(|mode| matches!(mode.as_str(), "json" | "session")) {
+        let sessions = mode == "session";
+        if arguments.get(1).map(String::as_str) == Some("documented") {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            return runtime.block_on(http::serve(|| Documented, sessions));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let tuned = Tuned::new();
+        return runtime.block_on(http::serve(move || tuned.clone(), sessions));
+    }
     if std::env::args().nth(1).as_deref() == Some("documented") {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

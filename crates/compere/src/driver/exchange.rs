@@ -62,12 +62,19 @@ pub(crate) struct Exchange<O> {
     pub(crate) session: Session,
     pub(crate) peer: Peer,
     pub(crate) out: O,
+    /// Made when something goes on.
+    busy: Option<Box<Busy>>,
+    ending: Option<Box<Ending>>,
+}
+
+/// What goes on in a conversation.
+#[derive(Default)]
+struct Busy {
     calls: HashMap<CallId, Arc<CallShared>>,
     waiters: HashMap<i64, Waiter>,
     /// Calls with progress that waits for its rate.
     held: Vec<Arc<CallShared>>,
     items: VecDeque<Item>,
-    ending: Option<Ending>,
 }
 
 impl<O: Outlet> Exchange<O> {
@@ -76,22 +83,38 @@ impl<O: Outlet> Exchange<O> {
             session,
             peer,
             out,
-            calls: HashMap::new(),
-            waiters: HashMap::new(),
-            held: Vec::new(),
-            items: VecDeque::new(),
+            busy: None,
             ending: None,
+        }
+    }
+
+    fn busy(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
+    }
+
+    fn take_waiter(&mut self, id: i64) -> Option<Waiter> {
+        self.busy.as_mut()?.waiters.remove(&id)
+    }
+
+    /// Gives back memory that is only needed while something goes on.
+    pub(crate) fn shrink(&mut self) {
+        self.session.shrink();
+        let over =
+            |busy: &Busy| busy.calls.is_empty() && busy.waiters.is_empty() && busy.held.is_empty();
+        if self.busy.as_deref().is_some_and(over) {
+            self.busy = None;
         }
     }
 
     /// Why it is to end, if it is.
     pub(crate) fn ending(&self) -> Option<&Ending> {
-        self.ending.as_ref()
+        self.ending.as_deref()
     }
 
     /// The first reason stays.
     pub(crate) fn end(&mut self, error: Option<Error>, on_our_wish: bool) {
-        self.ending.get_or_insert(Ending { error, on_our_wish });
+        self.ending
+            .get_or_insert_with(|| Box::new(Ending { error, on_our_wish }));
     }
 
     /// Deals with every verdict but requests, which are the caller's.
@@ -121,8 +144,9 @@ impl<O: Outlet> Exchange<O> {
             Received::Failed { id, error } => self.answered(id, Err(error.into())),
             Received::Progress { id, params } => {
                 if let Some(on_progress) = self
-                    .waiters
-                    .get_mut(&id)
+                    .busy
+                    .as_mut()
+                    .and_then(|busy| busy.waiters.get_mut(&id))
                     .and_then(|waiter| waiter.on_progress.as_mut())
                 {
                     guarded("a progress handler", || on_progress(params));
@@ -175,7 +199,7 @@ impl<O: Outlet> Exchange<O> {
     /// Registers a request whose handler is pending.
     pub(crate) fn begin(&mut self, id: CallId, bytes: usize, call: Arc<CallShared>) {
         self.session.begin(id.clone(), bytes);
-        self.calls.insert(id, call);
+        self.busy().calls.insert(id, call);
     }
 
     /// The handler of a pending request is done: everything that it said has been taken, and no
@@ -183,7 +207,7 @@ impl<O: Outlet> Exchange<O> {
     pub(crate) fn finish(&mut self, now: Moment, id: &CallId) -> bool {
         // What the handler said last goes out before its answer.
         self.take_items(now);
-        if let Some(call) = self.calls.remove(id) {
+        if let Some(call) = self.busy.as_mut().and_then(|busy| busy.calls.remove(id)) {
             self.last_progress(&call);
         }
         self.session.finish(id)
@@ -191,13 +215,13 @@ impl<O: Outlet> Exchange<O> {
 
     fn cancelled(&mut self, id: &CallId, reason: Option<&str>) {
         tracing::info!(%id, reason, "the peer cancelled a request");
-        if let Some(call) = self.calls.remove(id) {
+        if let Some(call) = self.busy.as_mut().and_then(|busy| busy.calls.remove(id)) {
             call.cancel();
         }
     }
 
     fn answered(&mut self, id: i64, outcome: Result<Box<str>>) {
-        if let Some(waiter) = self.waiters.remove(&id) {
+        if let Some(waiter) = self.take_waiter(id) {
             let _ = waiter.reply.send(outcome);
         }
     }
@@ -216,12 +240,12 @@ impl<O: Outlet> Exchange<O> {
         if self.peer.outbox.is_empty() {
             return;
         }
-        let mut items = std::mem::take(&mut self.items);
+        let mut items = std::mem::take(&mut self.busy().items);
         self.peer.outbox.take(&mut items);
         for item in items.drain(..) {
             self.take_item(now, item);
         }
-        self.items = items;
+        self.busy().items = items;
     }
 
     fn take_item(&mut self, now: Moment, item: Item) {
@@ -235,7 +259,7 @@ impl<O: Outlet> Exchange<O> {
             } => match self.session.request(now, id, method, timeouts) {
                 Ok(()) => {
                     let route = waiter.route;
-                    self.waiters.insert(id, waiter);
+                    self.busy().waiters.insert(id, waiter);
                     self.say(route, &message);
                 }
                 Err(error) => {
@@ -243,7 +267,7 @@ impl<O: Outlet> Exchange<O> {
                 }
             },
             Item::Abandon { id, reason } => {
-                if let Some(waiter) = self.waiters.remove(&id) {
+                if let Some(waiter) = self.take_waiter(id) {
                     let _ = self.session.cancel(id, Some(reason));
                     self.take_outputs(waiter.route);
                 }
@@ -318,8 +342,9 @@ impl<O: Outlet> Exchange<O> {
         match offered {
             Ok(Some(step)) => self.say_progress(call, step),
             Ok(None) => {
-                if !self.held.iter().any(|held| Arc::ptr_eq(held, call)) {
-                    self.held.push(call.clone());
+                let held = &mut self.busy().held;
+                if !held.iter().any(|held| Arc::ptr_eq(held, call)) {
+                    held.push(call.clone());
                 }
             }
             Err(error) => tracing::debug!(%error, "progress is not sent"),
@@ -351,11 +376,16 @@ impl<O: Outlet> Exchange<O> {
         if let Some(step) = step {
             self.say_progress(call, step);
         }
-        self.held.retain(|held| !Arc::ptr_eq(held, call));
+        if let Some(busy) = &mut self.busy {
+            busy.held.retain(|held| !Arc::ptr_eq(held, call));
+        }
     }
 
     fn held_progress(&mut self, now: Moment) {
-        let held = std::mem::take(&mut self.held);
+        let Some(busy) = &mut self.busy else {
+            return;
+        };
+        let held = std::mem::take(&mut busy.held);
         for call in held {
             if call.is_finished() {
                 continue;
@@ -363,7 +393,7 @@ impl<O: Outlet> Exchange<O> {
             let due = call.gate().due(now);
             match due {
                 Some(step) => self.say_progress(&call, step),
-                None => self.held.push(call),
+                None => self.busy().held.push(call),
             }
         }
     }
@@ -387,11 +417,8 @@ impl<O: Outlet> Exchange<O> {
     /// When [`Exchange::handle_timeout`] wants to be called.
     pub(crate) fn next_timeout(&mut self, now: Moment) -> Option<Moment> {
         let machine = self.session.next_timeout();
-        let held = self
-            .held
-            .iter()
-            .filter_map(|call| call.gate().next(now))
-            .min();
+        let held = self.busy.iter().flat_map(|busy| &busy.held);
+        let held = held.filter_map(|call| call.gate().next(now)).min();
         match (machine, held) {
             (Some(machine), Some(held)) => Some(machine.min(held)),
             (one, other) => one.or(other),
@@ -407,21 +434,24 @@ impl<O: Outlet> Exchange<O> {
 
     /// Are answers of the peer missing?
     pub(crate) fn expects_answers(&self) -> bool {
-        !self.waiters.is_empty() || self.session.requests_outstanding() > 0
+        self.busy
+            .as_ref()
+            .is_some_and(|busy| !busy.waiters.is_empty())
+            || self.session.requests_outstanding() > 0
     }
 
     /// It is over: handlers are told, whoever waits gets the error, nothing more is taken.
     pub(crate) fn close(&mut self, error: Option<&Error>) {
-        for call in self.calls.values() {
+        let busy = self.busy.take();
+        for call in busy.iter().flat_map(|busy| busy.calls.values()) {
             call.cancel();
         }
-        self.calls.clear();
         let closed = error
             .cloned()
             .unwrap_or_else(|| ProtocolError::Closed.into());
         self.session.handle_closed();
         self.peer.outbox.close(&closed);
-        for (_, waiter) in self.waiters.drain() {
+        for (_, waiter) in busy.into_iter().flat_map(|busy| busy.waiters) {
             let _ = waiter.reply.send(Err(closed.clone()));
         }
     }

@@ -175,6 +175,11 @@ impl Outbox {
         self.driving.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// A turn ends, and nobody can leave anything after it.
+    pub(crate) fn end_turn_for_good(&self) {
+        self.driving.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// A turn ends: from now on items wake `waker`. `false`: something came in meanwhile.
     pub(crate) fn end_turn(&self, waker: &Waker) -> bool {
         let mut state = self.lock();

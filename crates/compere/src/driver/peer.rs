@@ -1,6 +1,7 @@
 //! A handle on the other end of a connection: sends requests and notifications from anywhere.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -31,13 +32,18 @@ pub(crate) struct Agreed {
     pub(crate) instructions: Option<Box<str>>,
 }
 
+/// What all handles on one peer share.
+pub(crate) struct PeerShared {
+    pub(crate) outbox: Outbox,
+    pub(crate) ids: IdSource,
+    pub(crate) agreed: OnceLock<Agreed>,
+    pub(crate) limits: Arc<Limits>,
+}
+
 /// The other end of one connection.
 #[derive(Clone)]
 pub(crate) struct Peer {
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) ids: IdSource,
-    pub(crate) agreed: Arc<OnceLock<Agreed>>,
-    pub(crate) limits: Arc<Limits>,
+    shared: Arc<PeerShared>,
     /// Where what is said through this handle goes.
     pub(crate) route: Route,
 }
@@ -50,13 +56,23 @@ pub(crate) struct RequestOptions {
     pub(crate) on_progress: Option<OnProgress>,
 }
 
+impl Deref for Peer {
+    type Target = PeerShared;
+
+    fn deref(&self) -> &PeerShared {
+        &self.shared
+    }
+}
+
 impl Peer {
     pub(crate) fn new(limits: Arc<Limits>) -> Self {
         Self {
-            outbox: Arc::new(Outbox::new(limits.outbox_bytes)),
-            ids: IdSource::default(),
-            agreed: Arc::default(),
-            limits,
+            shared: Arc::new(PeerShared {
+                outbox: Outbox::new(limits.outbox_bytes),
+                ids: IdSource::default(),
+                agreed: OnceLock::new(),
+                limits,
+            }),
             route: Route::GENERAL,
         }
     }
@@ -65,7 +81,7 @@ impl Peer {
     pub(crate) fn on(&self, route: Route) -> Self {
         Self {
             route,
-            ..self.clone()
+            shared: self.shared.clone(),
         }
     }
 
@@ -110,7 +126,7 @@ impl Peer {
         });
         PendingRequest {
             answer,
-            abandon: Some((id, self.outbox.clone())),
+            abandon: Some((id, self.shared.clone())),
         }
     }
 
@@ -130,7 +146,7 @@ impl Peer {
 /// The answer to a request that was sent.
 pub(crate) struct PendingRequest {
     answer: oneshot::Receiver<Result<Box<str>>>,
-    abandon: Option<(i64, Arc<Outbox>)>,
+    abandon: Option<(i64, Arc<PeerShared>)>,
 }
 
 impl PendingRequest {
@@ -163,8 +179,8 @@ impl Future for PendingRequest {
 
 impl Drop for PendingRequest {
     fn drop(&mut self) {
-        if let Some((id, outbox)) = self.abandon.take() {
-            outbox.push(Item::Abandon {
+        if let Some((id, peer)) = self.abandon.take() {
+            peer.outbox.push(Item::Abandon {
                 id,
                 reason: "no longer needed",
             });

@@ -1,6 +1,6 @@
 //! One client of a server, as handlers and the server see it.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use compere_proto::Method;
@@ -26,7 +26,7 @@ pub(crate) struct SessionShared {
     pub(crate) principal: Arc<str>,
     roots: Mutex<KnownRoots>,
     /// What the hook for the end of subscriptions must be told when the connection ends.
-    subscribed: Mutex<HashSet<String>>,
+    subscribed: Mutex<BTreeSet<String>>,
 }
 
 /// What the client said of its roots, and how often it said that they changed: an answer that was
@@ -53,7 +53,7 @@ impl SessionShared {
         self.roots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn subscribed_uris(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn subscribed_uris(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.subscribed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

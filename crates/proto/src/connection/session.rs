@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::cancellation::CancelledParams;
 use crate::capability::{Capability, ClientCapabilities, ServerCapabilities};
 use crate::connection::negotiate;
-use crate::connection::outgoing::{IdSource, Outgoing, Timeouts};
+use crate::connection::outgoing::{IdSource, Outgoing, Timeouts, Waiting};
 use crate::connection::rate::Rate;
 use crate::connection::stateless;
 use crate::connection::{Ignored, Inbound, Output, Received};
@@ -56,7 +56,8 @@ pub struct SessionConfig {
     pub revisions: Vec<Revision>,
     /// The revisions of the stateless era that we serve beside, oldest first; none by default.
     pub stateless: Vec<Revision>,
-    /// What we can do as a client.
+    /// What we can do as a client. For a server: what its clients are taken to have before they
+    /// say, which is nothing.
     pub client_capabilities: Arc<ClientCapabilities>,
     /// What we can do as a server.
     pub server_capabilities: Arc<ServerCapabilities>,
@@ -120,19 +121,49 @@ pub struct Session {
     peer_info: Option<Arc<Implementation>>,
     peer_instructions: Option<String>,
     ids: IdSource,
+    /// Made when something goes on: most sessions over HTTP are idle most of the time.
+    activity: Option<Box<Activity>>,
+    level: LoggingLevel,
+    /// Made when first something is counted: most sessions over HTTP say little.
+    rates: Option<Box<Rates>>,
+    output: VecDeque<Output>,
+    heard: Moment,
+    ping: Option<Box<PingState>>,
+}
+
+/// What goes on in a session.
+#[derive(Debug, Default)]
+struct Activity {
     scanner: Scanner,
     outgoing: Outgoing,
     in_flight: HashMap<RequestId, InFlight>,
     bytes_in_flight: usize,
-    level: LoggingLevel,
+    subscriptions: HashSet<Box<str>>,
+}
+
+impl Activity {
+    fn is_over(&self) -> bool {
+        self.outgoing.len() == 0 && self.in_flight.is_empty() && self.subscriptions.is_empty()
+    }
+}
+
+#[derive(Debug)]
+struct Rates {
     calls: Rate,
     notifications: Rate,
     logs: Rate,
     logs_dropped: u64,
-    subscriptions: HashSet<Box<str>>,
-    output: VecDeque<Output>,
-    heard: Moment,
-    ping: Option<PingState>,
+}
+
+impl Rates {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            calls: Rate::new(limits.calls_per_second, limits.calls_burst),
+            notifications: Rate::new(limits.notifications_per_second, limits.notifications_burst),
+            logs: Rate::new(limits.log_messages_per_second, limits.log_messages_burst),
+            logs_dropped: 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -201,28 +232,38 @@ impl Session {
 
     /// Is a request with this id being worked on?
     pub fn is_in_flight(&self, id: &RequestId) -> bool {
-        self.in_flight.contains_key(id)
+        let activity = self.activity.as_ref();
+        activity.is_some_and(|activity| activity.in_flight.contains_key(id))
     }
 
     /// Requests that were begun and are not finished.
     pub fn requests_in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.activity
+            .as_ref()
+            .map_or(0, |activity| activity.in_flight.len())
     }
 
     /// Requests of ours that wait for an answer.
     pub fn requests_outstanding(&self) -> usize {
-        self.outgoing.len()
+        self.activity
+            .as_ref()
+            .map_or(0, |activity| activity.outgoing.len())
     }
 
     /// Is the bound on bytes in flight passed? Then reading should pause.
     pub fn is_overfull(&self) -> bool {
-        self.bytes_in_flight > self.config.limits.bytes_in_flight
+        let activity = self.activity.as_ref();
+        activity
+            .is_some_and(|activity| activity.bytes_in_flight > self.config.limits.bytes_in_flight)
     }
 
     /// Is the peer subscribed to this resource, or to one that it lies below?
     pub fn is_subscribed(&self, uri: &str) -> bool {
-        self.subscriptions.contains(uri)
-            || self.subscriptions.iter().any(|subscribed| {
+        let Some(activity) = &self.activity else {
+            return false;
+        };
+        activity.subscriptions.contains(uri)
+            || activity.subscriptions.iter().any(|subscribed| {
                 uri.strip_prefix(&**subscribed)
                     .is_some_and(|rest| subscribed.ends_with('/') || rest.starts_with('/'))
             })
@@ -256,8 +297,9 @@ impl Session {
     fn new(role: Role, state: State, config: Arc<SessionConfig>, ids: IdSource) -> Self {
         // What the peer declares takes the place of what is not ours to declare.
         let (client_capabilities, server_capabilities) = match role {
+            // A client has declared nothing yet.
             Role::Server => (
-                Arc::new(ClientCapabilities::new()),
+                config.client_capabilities.clone(),
                 config.server_capabilities.clone(),
             ),
             Role::Client => (
@@ -265,7 +307,6 @@ impl Session {
                 Arc::new(ServerCapabilities::new()),
             ),
         };
-        let limits = &config.limits;
         Self {
             role,
             state,
@@ -278,22 +319,17 @@ impl Session {
             peer_info: None,
             peer_instructions: None,
             ids,
-            scanner: Scanner::new(),
-            outgoing: Outgoing::default(),
-            in_flight: HashMap::new(),
-            bytes_in_flight: 0,
+            activity: None,
             level: LoggingLevel::Info,
-            calls: Rate::new(limits.calls_per_second, limits.calls_burst),
-            notifications: Rate::new(limits.notifications_per_second, limits.notifications_burst),
-            logs: Rate::new(limits.log_messages_per_second, limits.log_messages_burst),
-            logs_dropped: 0,
-            subscriptions: HashSet::new(),
+            rates: None,
             output: VecDeque::new(),
             heard: Moment::START,
-            ping: config.ping.map(|plan| PingState {
-                plan,
-                waiting: None,
-                failures: 0,
+            ping: config.ping.map(|plan| {
+                Box::new(PingState {
+                    plan,
+                    waiting: None,
+                    failures: 0,
+                })
             }),
             client_capabilities,
             server_capabilities,
@@ -306,11 +342,25 @@ impl Session {
 impl Session {
     /// Takes one message and says what it is.
     pub fn receive<'a>(&mut self, now: Moment, bytes: &'a [u8]) -> Received<'a> {
+        let mut scanner = std::mem::take(&mut self.activity().scanner);
+        let received = self.receive_with(&mut scanner, now, bytes);
+        self.activity().scanner = scanner;
+        received
+    }
+
+    /// The same with a scanner of the caller's, which serves many sessions: then none of them
+    /// holds its memory. Params go back to that scanner.
+    pub fn receive_with<'a>(
+        &mut self,
+        scanner: &mut Scanner,
+        now: Moment,
+        bytes: &'a [u8],
+    ) -> Received<'a> {
         if self.state == State::Closed {
             return Received::Ignored(Ignored::Closed);
         }
         self.heard = now;
-        match self.scanner.scan(bytes, &self.config.limits) {
+        match scanner.scan(bytes, &self.config.limits) {
             Ok(Message::Request { id, method, params }) => {
                 self.receive_request(bytes.len(), id, method, params)
             }
@@ -325,7 +375,7 @@ impl Session {
 
     /// Takes back params that have been dealt with: their memory serves the next message.
     pub fn recycle(&mut self, params: Params<'_>) {
-        self.scanner.recycle(params);
+        self.activity().scanner.recycle(params);
     }
 
     /// Takes what the framer made of bytes that are no message.
@@ -338,8 +388,8 @@ impl Session {
         } = malformed;
         let ours = id.as_ref().and_then(own_id);
         if response || fault == Fault::NeitherResultNorError {
-            if let Some(id) = ours.filter(|id| self.outgoing.contains(*id)) {
-                self.outgoing.end(id);
+            if let Some(id) = ours.filter(|id| self.is_waiting(*id)) {
+                self.end_waiting(id);
                 self.forget_ping(id);
                 let error = match fault {
                     Fault::TooLarge(_) => Error::Limit("message_bytes"),
@@ -368,14 +418,19 @@ impl Session {
     /// The transport is closed. What waits has failed; the ids come back.
     pub fn handle_closed(&mut self) -> Vec<i64> {
         self.state = State::Closed;
-        self.in_flight.clear();
-        self.bytes_in_flight = 0;
-        self.outgoing.drain()
+        self.activity
+            .take()
+            .map(|mut activity| activity.outgoing.drain())
+            .unwrap_or_default()
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Moment) {
-        while let Some((id, waiting, after)) = self.outgoing.expired(now) {
+        while let Some((id, waiting, after)) = self
+            .activity
+            .as_mut()
+            .and_then(|activity| activity.outgoing.expired(now))
+        {
             if self.forget_ping(id) {
                 self.ping_failed();
                 continue;
@@ -413,7 +468,7 @@ impl Session {
         if let Err(error) = self.may_ask_now(method) {
             return self.refuse_request(id, &error);
         }
-        if !self.in_flight.is_empty() && self.in_flight.contains_key(&id.to_owned()) {
+        if self.requests_in_flight() > 0 && self.is_in_flight(&id.to_owned()) {
             return self.refuse_request(id, &id_in_use());
         }
         match method {
@@ -445,10 +500,10 @@ impl Session {
             return self.refuse_request(id, &ErrorObject::method_not_found(name));
         };
         let allowed = self.config.limits.requests_in_flight;
-        if self.in_flight.len() >= allowed {
+        if self.requests_in_flight() >= allowed {
             return self.refuse_request(id, &ErrorObject::limit("requests_in_flight", allowed));
         }
-        if self.in_flight.contains_key(&id.to_owned()) {
+        if self.is_in_flight(&id.to_owned()) {
             return self.refuse_request(id, &id_in_use());
         }
         Received::Stateless(Inbound {
@@ -501,7 +556,7 @@ impl Session {
             return self.set_level(id, &params);
         }
         let allowed = self.config.limits.requests_in_flight;
-        if self.in_flight.len() >= allowed {
+        if self.requests_in_flight() >= allowed {
             return self.refuse_request(id, &ErrorObject::limit("requests_in_flight", allowed));
         }
         let progress_token = match progress_token(&params, &self.config.limits) {
@@ -579,7 +634,7 @@ impl Session {
         if !(self.is_operating() || self.state == State::AwaitingInitialized || early_log) {
             return Received::Ignored(Ignored::TooEarly);
         }
-        if !self.notifications.take(now) {
+        if !self.rates().notifications.take(now) {
             return Received::Ignored(Ignored::TooMany);
         }
         let capability = method.capability_in(self.revision);
@@ -610,7 +665,7 @@ impl Session {
             return Received::Ignored(Ignored::StrayProgress);
         };
         match own_id(&params.progress_token) {
-            Some(id) if self.outgoing.progress(now, id, params.progress) => {
+            Some(id) if self.activity().outgoing.progress(now, id, params.progress) => {
                 Received::Progress { id, params }
             }
             _ => Received::Ignored(Ignored::StrayProgress),
@@ -648,7 +703,7 @@ impl Session {
         let Some(id) = own_id(&id.to_owned()) else {
             return Received::Ignored(Ignored::UnknownResponse);
         };
-        let Some(waiting) = self.outgoing.end(id) else {
+        let Some(waiting) = self.end_waiting(id) else {
             return Received::Ignored(Ignored::UnknownResponse);
         };
         if self.forget_ping(id) {
@@ -745,7 +800,9 @@ impl Session {
             idle: Some(self.config.limits.initialize_timeout),
             max: None,
         };
-        self.outgoing.begin(now, id, Method::Initialize, timeouts);
+        self.activity()
+            .outgoing
+            .begin(now, id, Method::Initialize, timeouts);
         self.state = State::AwaitingInitializeResult(id);
         self.output.push_back(Output::Send(message));
         Ok(())
@@ -761,10 +818,10 @@ impl Session {
         timeouts: Timeouts,
     ) -> Result<(), Error> {
         self.may_send(method)?;
-        if self.outgoing.len() >= self.config.limits.requests_outstanding {
+        if self.requests_outstanding() >= self.config.limits.requests_outstanding {
             return Err(Error::Limit("requests_outstanding"));
         }
-        self.outgoing.begin(now, id, method, timeouts);
+        self.activity().outgoing.begin(now, id, method, timeouts);
         Ok(())
     }
 
@@ -803,11 +860,12 @@ impl Session {
 
     /// Withdraws a request of ours. A late answer will be ignored.
     pub fn cancel(&mut self, id: i64, reason: Option<&str>) -> Result<(), Error> {
-        match self.outgoing.method(id) {
+        let activity = self.activity.as_ref();
+        match activity.and_then(|activity| activity.outgoing.method(id)) {
             None => Ok(()),
             Some(Method::Initialize) => Err(Misuse::CancelInitialize.into()),
             Some(_) => {
-                self.outgoing.end(id);
+                self.end_waiting(id);
                 self.send_cancelled(id, reason);
                 Ok(())
             }
@@ -817,7 +875,7 @@ impl Session {
     /// A request of ours was lost on its way, or its answer was: nothing is waited for any more.
     /// What was asked, if it was waiting.
     pub fn lost(&mut self, id: i64) -> Option<Method> {
-        let waiting = self.outgoing.end(id)?;
+        let waiting = self.end_waiting(id)?;
         if self.forget_ping(id) {
             self.ping_failed();
             return None;
@@ -827,15 +885,19 @@ impl Session {
 
     /// Registers a received request that was not answered at once.
     pub fn begin(&mut self, id: RequestId, bytes: usize) {
-        self.bytes_in_flight += bytes;
-        self.in_flight.insert(id, InFlight { bytes });
+        let activity = self.activity();
+        activity.bytes_in_flight += bytes;
+        activity.in_flight.insert(id, InFlight { bytes });
     }
 
     /// Ends a request that was begun. `false`: it was cancelled, or is unknown; say nothing.
     pub fn finish(&mut self, id: &RequestId) -> bool {
-        match self.in_flight.remove(id) {
+        let Some(activity) = &mut self.activity else {
+            return false;
+        };
+        match activity.in_flight.remove(id) {
             Some(in_flight) => {
-                self.bytes_in_flight = self.bytes_in_flight.saturating_sub(in_flight.bytes);
+                activity.bytes_in_flight = activity.bytes_in_flight.saturating_sub(in_flight.bytes);
                 true
             }
             None => false,
@@ -844,7 +906,8 @@ impl Session {
 
     /// Counts one call or completion against the rate of this peer.
     pub fn count_call(&mut self, now: Moment) -> Result<(), ErrorObject> {
-        if self.calls.take(now) {
+        // Without sessions there is nobody whose calls could be counted.
+        if self.state == State::Sessionless || self.rates().calls.take(now) {
             return Ok(());
         }
         Err(ErrorObject::limit(
@@ -859,25 +922,28 @@ impl Session {
         if level < self.level || self.may_send(Method::Message).is_err() {
             return None;
         }
-        if !self.logs.take(now) {
-            self.logs_dropped += 1;
+        let rates = self.rates();
+        if !rates.logs.take(now) {
+            rates.logs_dropped += 1;
             return None;
         }
-        Some(std::mem::take(&mut self.logs_dropped))
+        Some(std::mem::take(&mut rates.logs_dropped))
     }
 
     /// Remembers a subscription; false if it was there already.
     pub fn subscribe(&mut self, uri: &str) -> Result<bool, ErrorObject> {
         let allowed = self.config.limits.subscriptions;
-        if self.subscriptions.len() >= allowed && !self.subscriptions.contains(uri) {
+        let subscriptions = &mut self.activity().subscriptions;
+        if subscriptions.len() >= allowed && !subscriptions.contains(uri) {
             return Err(ErrorObject::limit("subscriptions", allowed));
         }
-        Ok(self.subscriptions.insert(uri.into()))
+        Ok(subscriptions.insert(uri.into()))
     }
 
     /// Forgets a subscription; whether there was one.
     pub fn unsubscribe(&mut self, uri: &str) -> bool {
-        self.subscriptions.remove(uri)
+        let activity = self.activity.as_mut();
+        activity.is_some_and(|activity| activity.subscriptions.remove(uri))
     }
 }
 
@@ -888,9 +954,41 @@ impl Session {
         self.output.pop_front()
     }
 
+    /// Gives back memory that is only needed while something goes on.
+    pub fn shrink(&mut self) {
+        if self.output.is_empty() {
+            self.output = VecDeque::new();
+        }
+        if self
+            .activity
+            .as_ref()
+            .is_some_and(|activity| activity.is_over())
+        {
+            self.activity = None;
+        }
+    }
+
+    /// Who the peer is and what it declared, in place of equal values of ours: many sessions of one
+    /// program then share them.
+    pub fn share_client(
+        &mut self,
+        info: &Arc<Implementation>,
+        capabilities: &Arc<ClientCapabilities>,
+    ) {
+        if self.peer_info.as_ref().is_some_and(|own| own == info) {
+            self.peer_info = Some(info.clone());
+        }
+        if self.client_capabilities == *capabilities {
+            self.client_capabilities = capabilities.clone();
+        }
+    }
+
     /// When [`Session::handle_timeout`] wants to be called.
     pub fn next_timeout(&mut self) -> Option<Moment> {
-        let deadline = self.outgoing.next_deadline();
+        let deadline = self
+            .activity
+            .as_mut()
+            .and_then(|activity| activity.outgoing.next_deadline());
         let ping = self
             .ping
             .as_ref()
@@ -900,6 +998,25 @@ impl Session {
             (Some(deadline), Some(ping)) => Some(deadline.min(ping)),
             (one, other) => one.or(other),
         }
+    }
+
+    fn activity(&mut self) -> &mut Activity {
+        self.activity.get_or_insert_default()
+    }
+
+    fn is_waiting(&self, id: i64) -> bool {
+        let activity = self.activity.as_ref();
+        activity.is_some_and(|activity| activity.outgoing.contains(id))
+    }
+
+    fn end_waiting(&mut self, id: i64) -> Option<Waiting> {
+        self.activity.as_mut()?.outgoing.end(id)
+    }
+
+    fn rates(&mut self) -> &mut Rates {
+        let limits = &self.config.limits;
+        self.rates
+            .get_or_insert_with(|| Box::new(Rates::new(limits)))
     }
 
     fn reply(&mut self, id: IdRef<'_>, result: &impl Serialize) {
@@ -976,7 +1093,9 @@ impl Session {
             max: None,
         };
         self.heard = now;
-        self.outgoing.begin(now, id, Method::Ping, timeouts);
+        self.activity()
+            .outgoing
+            .begin(now, id, Method::Ping, timeouts);
         let mut message = Vec::new();
         if encode::request(&mut message, id, Method::Ping, None::<&Empty>).is_ok() {
             self.output.push_back(Output::Send(message));

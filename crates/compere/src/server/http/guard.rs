@@ -198,7 +198,11 @@ pub(crate) fn is_known_method(method: &Method) -> bool {
 
 /// The body must say that it is JSON: no page can send that elsewhere without being asked first.
 pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Refused> {
-    let given = single(headers, &header::CONTENT_TYPE)?.and_then(|value| value.to_str().ok());
+    let given = single(headers, &header::CONTENT_TYPE)?;
+    if given.is_some_and(|value| value == "application/json") {
+        return Ok(());
+    }
+    let given = given.and_then(|value| value.to_str().ok());
     let essence = given.map(|value| value.split(';').next().unwrap_or_default().trim());
     if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
         return Ok(());
@@ -211,6 +215,11 @@ pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Refused> {
 
 /// Does the client take all of these? One that does not say takes anything.
 pub(crate) fn accepts(headers: &HeaderMap, wanted: &[&str]) -> Result<(), Refused> {
+    // What official clients send.
+    let usual = |value: &HeaderValue| value == "application/json, text/event-stream";
+    if headers.get(header::ACCEPT).is_some_and(usual) {
+        return Ok(());
+    }
     let mut given = headers.get_all(header::ACCEPT).iter().peekable();
     if given.peek().is_none() {
         return Ok(());

@@ -8,15 +8,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper_util::rt::{TokioIo, TokioTimer};
+use compere_proto::Limits;
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::Sleep;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, Sleep};
 
 use crate::error::{Error, Result};
 use crate::server::handle::ServerHandle;
@@ -24,6 +26,8 @@ use crate::server::http::endpoint::HttpService;
 
 /// How long open connections may go on after sessions have ended.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long a connection may be open without a request.
+const IDLE: Duration = Duration::from_secs(75);
 
 /// A listener that is bound, before it serves.
 pub struct HttpListener {
@@ -84,7 +88,7 @@ impl HttpListener {
         let core = service.endpoint().core.clone();
         let limits = core.limits();
         let room = Arc::new(Semaphore::new(limits.connections));
-        let (stopping, stopped) = watch::channel(false);
+        let stopping = Arc::new(Stop::default());
         let mut connections = tokio::task::JoinSet::new();
         let mut stop = std::pin::pin!(stop);
         loop {
@@ -107,7 +111,7 @@ impl HttpListener {
                 tracing::warn!("too many connections: one is closed");
                 continue;
             };
-            let connection = connection(stream, service.clone(), stopped.clone());
+            let connection = connection(stream, service.clone(), stopping.clone());
             connections.spawn(async move {
                 connection.await;
                 drop(place);
@@ -116,7 +120,7 @@ impl HttpListener {
         drop(listener);
         ServerHandle::new(core).shutdown();
         let patience = limits.grace + DRAIN;
-        let _ = stopping.send(true);
+        stopping.ask();
         let drained = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(patience, drained).await;
         Ok(())
@@ -131,44 +135,143 @@ impl std::fmt::Debug for HttpListener {
     }
 }
 
-async fn connection(stream: TcpStream, service: HttpService, mut stopped: watch::Receiver<bool>) {
+/// The wish to stop, as all connections see it.
+#[derive(Default)]
+struct Stop {
+    asked: AtomicBool,
+    told: Notify,
+}
+
+impl Stop {
+    fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    async fn wait(&self) {
+        loop {
+            let told = self.told.notified();
+            if self.is_asked() {
+                return;
+            }
+            told.await;
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, service: HttpService, stop: Arc<Stop>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
     let limits = service.endpoint().core.limits();
-    let stream = Patient {
-        stream,
-        patience: limits.stall,
-        timer: None,
-    };
+    let stream = Patient::new(stream, &limits);
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.stall)
+    http.header_read_timeout(None)
         .max_buf_size(limits.header_bytes.max(8192));
     let service = TowerToHyperService::new(service);
     let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = stop(&mut stopped) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    // Asked once, the wish to stop wakes this task; looking at it each time would cost more.
+    let mut stopping = std::pin::pin!(stop.wait());
+    let (mut asked, mut told) = (false, false);
+    let ended = std::future::poll_fn(|context| {
+        if !told && (!asked || stop.is_asked()) {
+            asked = true;
+            told = stopping.as_mut().poll(context).is_ready();
+            if told {
+                serving.as_mut().graceful_shutdown();
+            }
         }
-    };
+        serving.as_mut().poll(context)
+    })
+    .await;
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended");
     }
 }
 
-async fn stop(stopped: &mut watch::Receiver<bool>) {
-    // An error means that the listener is gone, which is a reason to stop as well.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-/// A stream whose writes fail when the peer takes nothing for too long.
+/// A stream that fails when its peer is too slow: takes nothing of what is written, does not finish
+/// what it began to say, or says nothing for long.
+///
+/// One timer serves all of it. It is not moved with every byte: when it is due, the moments that
+/// were noted say whether there is a reason.
 struct Patient<S> {
     stream: S,
-    patience: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    stall: Duration,
+    idle: Duration,
+    /// When something was last read or written.
+    active: Instant,
+    /// When the peer began to say something that was not answered yet.
+    speaking: Option<Instant>,
+    /// Since when it takes nothing.
+    stalled: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S> Patient<S> {
+    fn new(stream: S, limits: &Limits) -> Self {
+        let now = Instant::now();
+        // While an answer is waited for, there is a comment now and then.
+        let idle = IDLE.max(limits.keep_alive * 3);
+        Self {
+            stream,
+            stall: limits.stall,
+            idle,
+            active: now,
+            speaking: None,
+            stalled: None,
+            timer: Box::pin(tokio::time::sleep_until(now + limits.stall.min(idle))),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let stalled = self.stalled.map(|since| since + self.stall);
+        // A body has its own bound, of the same length, and then the answer is on its way.
+        let speaking = self.speaking.map(|since| since + self.stall * 2);
+        let idle = self.active + self.idle;
+        [stalled, speaking]
+            .into_iter()
+            .flatten()
+            .fold(idle, Instant::min)
+    }
+
+    /// Nothing goes on: is it for too long?
+    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        while self.timer.as_mut().poll(context).is_ready() {
+            let (deadline, now) = (self.deadline(), Instant::now());
+            if deadline <= now {
+                let why = "the client is too slow";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
+            }
+            // What begins meanwhile does not move the timer: it looks often enough.
+            let next = deadline.min(now + self.stall * 2);
+            self.timer.as_mut().reset(next);
+        }
+        Poll::Pending
+    }
+
+    fn written<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.active = Instant::now();
+            self.speaking = None;
+            self.stalled = None;
+            return polled;
+        }
+        if self.stalled.is_none() {
+            let now = Instant::now();
+            self.stalled = Some(now);
+            // The timer may stand at a later moment.
+            self.timer.as_mut().reset(now + self.stall);
+        }
+        self.wait(context)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -177,30 +280,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S> Patient<S> {
-    fn wait<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        polled: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_ready() {
-            self.timer = None;
+            let now = Instant::now();
+            self.active = now;
+            self.speaking.get_or_insert(now);
             return polled;
         }
-        let patience = self.patience;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        timer.as_mut().poll(context).map(|()| {
-            Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client takes nothing",
-            ))
-        })
+        self.wait(context)
     }
 }
 
@@ -211,7 +298,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wait(context, polled)
+        self.written(context, polled)
     }
 
     fn poll_write_vectored(
@@ -220,7 +307,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.wait(context, polled)
+        self.written(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -6,6 +6,7 @@
 //! request wakes the pump, a task that lives while there is something to send or to wait for.
 //! The lock of the state is never held while a handler runs.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,12 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use compere_proto::capability::ClientCapabilities;
 use compere_proto::connection::session::{Session as Machine, id_in_use};
 use compere_proto::connection::{Inbound, Received};
 use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::wire::batch;
 use compere_proto::wire::encode;
+use compere_proto::wire::scan::Scanner;
 use compere_proto::{Moment, Revision};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -34,6 +35,7 @@ use crate::error::Error;
 use crate::server::core::ServerCore;
 use crate::server::dispatch::{Conversation, Dispatch};
 use crate::server::http::body::Events;
+use crate::server::http::sessions::Sessions;
 use crate::server::http::streams::{EventId, Gone, Next, REPLY, Streams, frame};
 use crate::server::session::SessionShared;
 
@@ -73,9 +75,17 @@ pub(crate) struct HttpSession {
     /// Whoever says something may run outside of a runtime.
     runtime: Handle,
     ended: AtomicBool,
-    /// Takes it out of the list of sessions.
-    on_end: Box<dyn Fn(u128) + Send + Sync>,
+    /// Where it is listed.
+    sessions: Weak<Sessions>,
 }
+
+thread_local! {
+    /// What reads messages, kept for the next one: sessions hold no memory for that.
+    static SCANNER: Cell<Option<Scanner>> = const { Cell::new(None) };
+}
+
+/// What an answer of usual size needs.
+const ANSWER_BYTES: usize = 256;
 
 struct State {
     exchange: Exchange<Streams>,
@@ -90,7 +100,7 @@ impl HttpSession {
         id: u128,
         principal: Arc<str>,
         started: Instant,
-        on_end: impl Fn(u128) + Send + Sync + 'static,
+        sessions: Weak<Sessions>,
     ) -> Arc<Self> {
         let peer = Peer::new(core.limits());
         let machine = Machine::server(core.session_config(), peer.ids.clone());
@@ -102,7 +112,7 @@ impl HttpSession {
             peer,
             principal,
             started,
-            Box::new(on_end),
+            sessions,
         )
     }
 
@@ -115,15 +125,16 @@ impl HttpSession {
     ) -> Arc<Self> {
         let peer = Peer::new(core.limits());
         let ids = peer.ids.clone();
+        let config = core.session_config();
         let _ = peer.agreed.set(Agreed {
             revision,
-            client_capabilities: Arc::new(ClientCapabilities::new()),
-            server_capabilities: core.session_config().server_capabilities.clone(),
+            client_capabilities: config.client_capabilities.clone(),
+            server_capabilities: config.server_capabilities.clone(),
             peer_info: None,
             instructions: None,
         });
-        let machine = Machine::sessionless(core.session_config(), revision, ids);
-        let on_end = Box::new(|_| {});
+        let machine = Machine::sessionless(config, revision, ids);
+        let sessions = Weak::new();
         Self::with(
             core,
             0,
@@ -132,7 +143,7 @@ impl HttpSession {
             peer,
             principal,
             started,
-            on_end,
+            sessions,
         )
     }
 
@@ -145,13 +156,13 @@ impl HttpSession {
         peer: Peer,
         principal: Arc<str>,
         started: Instant,
-        on_end: Box<dyn Fn(u128) + Send + Sync>,
+        sessions: Weak<Sessions>,
     ) -> Arc<Self> {
         let shared = match kind {
             Kind::Session => core.session(peer.clone(), principal),
             Kind::Sessionless => core.unlisted_session(peer.clone(), principal),
         };
-        let streams = Streams::new(&peer.limits);
+        let streams = Streams::new(peer.limits.clone());
         Arc::new(Self {
             id,
             kind,
@@ -167,7 +178,7 @@ impl HttpSession {
             waker: OnceLock::new(),
             runtime: Handle::current(),
             ended: AtomicBool::new(false),
-            on_end,
+            sessions,
         })
     }
 
@@ -239,14 +250,20 @@ impl HttpSession {
 
     async fn post_message(self: &Arc<Self>, body: &[u8]) -> Posted {
         let now = self.now();
+        let mut scanner = SCANNER.take().unwrap_or_default();
         let (received, route, revision) = {
             let mut state = self.lock();
             let Exchange { session, out, .. } = &mut state.exchange;
-            let received = session.receive(now, body);
+            let received = session.receive_with(&mut scanner, now, body);
             (received, out.next_route(), session.revision())
         };
         match received {
-            Received::Request(inbound) => self.call(now, inbound, route, revision).await,
+            Received::Request(inbound) => {
+                let posted = self.call(now, &inbound, route, revision).await;
+                scanner.recycle(inbound.params);
+                SCANNER.set(Some(scanner));
+                posted
+            }
             other => self.handle(other),
         }
     }
@@ -256,8 +273,15 @@ impl HttpSession {
         let dispatch = Dispatch::new(self.shared.clone());
         let reply = {
             let mut state = self.lock();
+            if !self.is_agreed()
+                && let Some(sessions) = self.sessions.upgrade()
+            {
+                sessions.share_client(&mut state.exchange.session);
+            }
             state.exchange.handle(received, &mut &dispatch, REPLY);
-            state.exchange.out.take_reply()
+            let reply = state.exchange.out.take_reply();
+            state.exchange.shrink();
+            reply
         };
         self.settle();
         match reply {
@@ -270,7 +294,7 @@ impl HttpSession {
     async fn call(
         self: &Arc<Self>,
         now: Moment,
-        inbound: Inbound<'_>,
+        inbound: &Inbound<'_>,
         route: Route,
         revision: Revision,
     ) -> Posted {
@@ -279,21 +303,24 @@ impl HttpSession {
         outbox.begin_turn();
         let started = std::future::poll_fn(|context| {
             let started = guarded("a rule or handler", || {
-                dispatch.request(&mut Locked(self), now, &inbound, route, context)
+                dispatch.request(&mut Locked(self), now, inbound, route, context)
             });
             Poll::Ready(started)
         })
         .await
         .unwrap_or_else(|| Started::Done(ErrorObject::internal().into()));
         let posted = match started {
+            Started::Done(outcome) if self.kind == Kind::Sessionless => {
+                // No handle on the peer was given out: nobody can say anything any more.
+                outbox.end_turn_for_good();
+                return Posted::Answer(encoded(outcome, &inbound.id, revision));
+            }
             Started::Done(outcome) => Posted::Answer(encoded(outcome, &inbound.id, revision)),
             Started::Answered(outcome, call) => {
                 let answer = encoded(outcome, &inbound.id, revision);
                 self.answered(now, route, &call, answer)
             }
-            Started::Pending(work, call) => {
-                self.pending(now, &inbound, route, revision, work, call)
-            }
+            Started::Pending(work, call) => self.pending(now, inbound, route, revision, work, call),
         };
         if !outbox.end_turn(self.waker()) {
             self.lock().exchange.take_items(now);
@@ -523,7 +550,9 @@ impl HttpSession {
         if self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
-        (self.on_end)(self.id);
+        if let Some(sessions) = self.sessions.upgrade() {
+            sessions.forget(self.id);
+        }
         {
             let mut state = self.lock();
             state.exchange.close(error);
@@ -536,7 +565,7 @@ impl HttpSession {
 }
 
 fn encoded(outcome: Outcome, id: &impl encode::EncodeId, revision: Revision) -> Vec<u8> {
-    let mut message = Vec::new();
+    let mut message = Vec::with_capacity(ANSWER_BYTES);
     outcome.encode(&mut message, id, revision);
     message
 }

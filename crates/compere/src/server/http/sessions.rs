@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use compere_proto::capability::ClientCapabilities;
+use compere_proto::connection::session::Session as Machine;
+use compere_proto::lifecycle::Implementation;
 use tokio::time::Instant;
 
 use crate::server::core::ServerCore;
@@ -19,6 +22,8 @@ pub(crate) struct Sessions {
     core: Arc<ServerCore>,
     started: Instant,
     all: Mutex<All>,
+    /// What the last client said of itself: the next one is often the same program.
+    client: Mutex<Option<(Arc<Implementation>, Arc<ClientCapabilities>)>>,
     this: Weak<Self>,
 }
 
@@ -63,6 +68,7 @@ impl Sessions {
             core,
             started: Instant::now(),
             all: Mutex::default(),
+            client: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -78,12 +84,7 @@ impl Sessions {
     /// A session that is not listed yet: that comes once its handshake has begun.
     pub(crate) fn prepare(&self, principal: Arc<str>) -> Result<Arc<HttpSession>, Full> {
         let id = new_id().ok_or(Full)?;
-        let this = self.this.clone();
-        let session = HttpSession::new(&self.core, id, principal, self.started, move |id| {
-            if let Some(sessions) = this.upgrade() {
-                sessions.lock().sessions.remove(&id);
-            }
-        });
+        let session = HttpSession::new(&self.core, id, principal, self.started, self.this.clone());
         session.touch();
         Ok(session)
     }
@@ -173,6 +174,22 @@ impl Sessions {
     pub(crate) fn find_old(&self, id: &str, principal: &str) -> Option<Inbox> {
         let inbox = self.lock().old.get(&read(id)?).cloned()?;
         (*inbox.principal == *principal).then_some(inbox)
+    }
+
+    /// Lets a new session share what its client says of itself with the one before.
+    pub(crate) fn share_client(&self, session: &mut Machine) {
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((info, capabilities)) = &*client {
+            session.share_client(info, capabilities);
+        }
+        *client = session
+            .peer_info()
+            .map(|info| (info.clone(), session.client_capabilities().clone()));
+    }
+
+    /// A session is over.
+    pub(crate) fn forget(&self, id: u128) {
+        self.lock().sessions.remove(&id);
     }
 
     /// How many sessions there are.

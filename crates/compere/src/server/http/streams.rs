@@ -12,6 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -109,34 +110,39 @@ struct Stream {
 
 /// All event streams of one session.
 pub(crate) struct Streams {
+    limits: Arc<Limits>,
+    last_stream: u64,
+    reply: Vec<u8>,
+    /// Made when first something is said.
+    ring: Option<Box<Ring>>,
+}
+
+/// The streams that there are, and their events.
+struct Ring {
     streams: HashMap<u64, Stream>,
     events: VecDeque<Event>,
     bytes: usize,
     last_event: u64,
-    last_stream: u64,
     last_reader: u64,
     scratch: Vec<u8>,
-    reply: Vec<u8>,
     max_events: usize,
     max_bytes: usize,
     max_untaken: usize,
 }
 
 impl Streams {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: Arc<Limits>) -> Self {
         Self {
-            streams: HashMap::new(),
-            events: VecDeque::new(),
-            bytes: 0,
-            last_event: 0,
+            limits,
             last_stream: 0,
-            last_reader: 0,
-            scratch: Vec::new(),
             reply: Vec::new(),
-            max_events: limits.ring_events,
-            max_bytes: limits.ring_bytes,
-            max_untaken: limits.outbox_bytes,
+            ring: None,
         }
+    }
+
+    fn ring(&mut self) -> &mut Ring {
+        self.ring
+            .get_or_insert_with(|| Box::new(Ring::new(&self.limits)))
     }
 
     /// A number for the stream of one request. It costs nothing until something is said on it.
@@ -152,6 +158,103 @@ impl Streams {
 
     /// Removes a stream on which nothing was said; whether it was so.
     pub(crate) fn forget_if_silent(&mut self, route: Route) -> bool {
+        let ring = self.ring.as_mut();
+        ring.is_none_or(|ring| ring.forget_if_silent(route))
+    }
+
+    /// Is anyone reading?
+    pub(crate) fn has_readers(&self) -> bool {
+        self.ring.as_ref().is_some_and(|ring| ring.has_readers())
+    }
+
+    /// A reader of a stream, behind those that read it already. One that `wants_answer` gets the
+    /// answer alone if it comes before any event.
+    pub(crate) fn read(&mut self, route: Route, wants_answer: bool) -> u64 {
+        self.ring().read(route, wants_answer)
+    }
+
+    /// A reader that comes back and wants what follows an event. It takes the place of those that
+    /// read this stream: they are connections that the client has given up.
+    pub(crate) fn resume(&mut self, after: EventId) -> Result<u64, Gone> {
+        if after.stream > self.last_stream {
+            return Err(Gone::Unknown);
+        }
+        self.ring().resume(after)
+    }
+
+    /// An id to begin with, so that the client can come back before it has seen an event. `None`
+    /// if one is not needed: the next event is there already and has an id of its own.
+    pub(crate) fn prime(&mut self, route: Route) -> Option<EventId> {
+        self.ring().prime(route)
+    }
+
+    /// A reader that waited for the whole answer turns to events.
+    pub(crate) fn turn_to_events(&mut self, route: Route) {
+        if let Some(stream) = self.ring().streams.get_mut(&route.0) {
+            stream.wants_answer = false;
+        }
+    }
+
+    /// Does this reader still wait for the answer alone?
+    pub(crate) fn wants_answer(&self, route: Route, reader: u64) -> bool {
+        let ring = self.ring.as_ref();
+        ring.is_some_and(|ring| ring.wants_answer(route, reader))
+    }
+
+    /// What comes next for this reader.
+    pub(crate) fn poll_next(
+        &mut self,
+        route: Route,
+        reader: u64,
+        context: &mut Context<'_>,
+    ) -> Poll<Next> {
+        self.ring().poll_next(route, reader, context)
+    }
+
+    /// A reader is gone.
+    pub(crate) fn leave(&mut self, route: Route, reader: u64) {
+        self.ring().leave(route, reader);
+    }
+
+    /// The last word on a stream.
+    pub(crate) fn finish(&mut self, route: Route, answer: Vec<u8>) {
+        self.ring().finish(route, answer);
+    }
+
+    /// A stream is over without an answer.
+    pub(crate) fn end(&mut self, route: Route) {
+        self.ring().end(route);
+    }
+
+    /// Ends all streams.
+    pub(crate) fn end_all(&mut self) {
+        for stream in self
+            .ring
+            .iter_mut()
+            .flat_map(|ring| ring.streams.values_mut())
+        {
+            stream.ended = true;
+            stream.wake_all();
+        }
+    }
+}
+
+impl Ring {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            streams: HashMap::new(),
+            events: VecDeque::new(),
+            bytes: 0,
+            last_event: 0,
+            last_reader: 0,
+            scratch: Vec::new(),
+            max_events: limits.ring_events,
+            max_bytes: limits.ring_bytes,
+            max_untaken: limits.outbox_bytes,
+        }
+    }
+
+    fn forget_if_silent(&mut self, route: Route) -> bool {
         let silent = self.events.iter().all(|event| event.stream != route.0)
             && self
                 .streams
@@ -163,8 +266,7 @@ impl Streams {
         silent
     }
 
-    /// Is anyone reading?
-    pub(crate) fn has_readers(&self) -> bool {
+    fn has_readers(&self) -> bool {
         self.streams
             .values()
             .any(|stream| !stream.readers.is_empty())
@@ -186,9 +288,7 @@ impl Streams {
         })
     }
 
-    /// A reader of a stream, behind those that read it already. One that `wants_answer` gets the
-    /// answer alone if it comes before any event.
-    pub(crate) fn read(&mut self, route: Route, wants_answer: bool) -> u64 {
+    fn read(&mut self, route: Route, wants_answer: bool) -> u64 {
         let reader = self.new_reader();
         let stream = self.stream(route);
         stream.wants_answer = wants_answer;
@@ -200,10 +300,8 @@ impl Streams {
         reader
     }
 
-    /// A reader that comes back and wants what follows an event. It takes the place of those that
-    /// read this stream: they are connections that the client has given up.
-    pub(crate) fn resume(&mut self, after: EventId) -> Result<u64, Gone> {
-        if after.event > self.last_event || after.stream > self.last_stream {
+    fn resume(&mut self, after: EventId) -> Result<u64, Gone> {
+        if after.event > self.last_event {
             return Err(Gone::Unknown);
         }
         let reader = self.new_reader();
@@ -230,9 +328,7 @@ impl Streams {
         Ok(reader)
     }
 
-    /// An id to begin with, so that the client can come back before it has seen an event. `None`
-    /// if one is not needed: the next event is there already and has an id of its own.
-    pub(crate) fn prime(&mut self, route: Route) -> Option<EventId> {
+    fn prime(&mut self, route: Route) -> Option<EventId> {
         let stream = self.stream(route);
         let event = match stream.primer.take() {
             Some(primer) => primer,
@@ -255,20 +351,7 @@ impl Streams {
         })
     }
 
-    /// A reader that waited for the whole answer turns to events.
-    pub(crate) fn turn_to_events(&mut self, route: Route) {
-        if let Some(stream) = self.streams.get_mut(&route.0) {
-            stream.wants_answer = false;
-        }
-    }
-
-    /// What comes next for this reader.
-    pub(crate) fn poll_next(
-        &mut self,
-        route: Route,
-        reader: u64,
-        context: &mut Context<'_>,
-    ) -> Poll<Next> {
+    fn poll_next(&mut self, route: Route, reader: u64, context: &mut Context<'_>) -> Poll<Next> {
         let Some(stream) = self.streams.get_mut(&route.0) else {
             return Poll::Ready(Next::End);
         };
@@ -317,8 +400,7 @@ impl Streams {
         Poll::Pending
     }
 
-    /// A reader is gone.
-    pub(crate) fn leave(&mut self, route: Route, reader: u64) {
+    fn leave(&mut self, route: Route, reader: u64) {
         let Some(stream) = self.streams.get_mut(&route.0) else {
             return;
         };
@@ -333,8 +415,7 @@ impl Streams {
         self.evict();
     }
 
-    /// The last word on a stream.
-    pub(crate) fn finish(&mut self, route: Route, answer: Vec<u8>) {
+    fn finish(&mut self, route: Route, answer: Vec<u8>) {
         let Some(stream) = self.streams.get_mut(&route.0) else {
             return;
         };
@@ -353,15 +434,13 @@ impl Streams {
         self.commit(route);
     }
 
-    /// Removes a stream with its events.
     fn forget(&mut self, route: Route) {
         self.streams.remove(&route.0);
         self.events.retain(|event| event.stream != route.0);
         self.bytes = self.events.iter().map(|event| event.frame.len()).sum();
     }
 
-    /// Does this reader still wait for the answer alone?
-    pub(crate) fn wants_answer(&self, route: Route, reader: u64) -> bool {
+    fn wants_answer(&self, route: Route, reader: u64) -> bool {
         self.streams.get(&route.0).is_some_and(|stream| {
             stream.wants_answer
                 && stream
@@ -371,20 +450,40 @@ impl Streams {
         })
     }
 
-    /// A stream is over without an answer.
-    pub(crate) fn end(&mut self, route: Route) {
+    fn end(&mut self, route: Route) {
         if let Some(stream) = self.streams.get_mut(&route.0) {
             stream.ended = true;
             stream.wake_all();
         }
     }
 
-    /// Ends all streams.
-    pub(crate) fn end_all(&mut self) {
-        for stream in self.streams.values_mut() {
-            stream.ended = true;
-            stream.wake_all();
-        }
+    fn commit(&mut self, route: Route) {
+        let message = std::mem::take(&mut self.scratch);
+        self.stream(route);
+        self.last_event += 1;
+        let id = EventId {
+            stream: route.0,
+            event: self.last_event,
+        };
+        let frame = Bytes::from(frame(Some(id), &message));
+        let bytes = frame.len();
+        self.bytes += bytes;
+        self.events.push_back(Event {
+            id: id.event,
+            stream: id.stream,
+            frame,
+        });
+        let stream = self.stream(route);
+        stream.untaken += bytes;
+        stream.wants_answer = false;
+        stream.wake_first();
+        self.evict();
+    }
+
+    fn is_backed_up(&self, route: Route) -> bool {
+        self.streams.get(&route.0).is_some_and(|stream| {
+            !stream.readers.is_empty() && stream.untaken > self.max_untaken / 2
+        })
     }
 
     fn evict(&mut self) {
@@ -457,47 +556,25 @@ impl Outlet for Streams {
         if route == REPLY {
             &mut self.reply
         } else {
-            &mut self.scratch
+            &mut self.ring().scratch
         }
     }
 
     fn commit(&mut self, route: Route) {
-        if route == REPLY {
-            return;
+        if route != REPLY {
+            self.ring().commit(route);
         }
-        let message = std::mem::take(&mut self.scratch);
-        self.stream(route);
-        self.last_event += 1;
-        let id = EventId {
-            stream: route.0,
-            event: self.last_event,
-        };
-        let frame = Bytes::from(frame(Some(id), &message));
-        let bytes = frame.len();
-        self.bytes += bytes;
-        self.events.push_back(Event {
-            id: id.event,
-            stream: id.stream,
-            frame,
-        });
-        let stream = self.stream(route);
-        stream.untaken += bytes;
-        stream.wants_answer = false;
-        stream.wake_first();
-        self.evict();
     }
 
     fn is_backed_up(&self, route: Route) -> bool {
-        let stream = self.streams.get(&route.0);
-        stream.is_some_and(|stream| {
-            !stream.readers.is_empty() && stream.untaken > self.max_untaken / 2
-        })
+        let ring = self.ring.as_ref();
+        ring.is_some_and(|ring| ring.is_backed_up(route))
     }
 
     fn release(&mut self, route: Route, retry: Duration) {
-        if let Some(stream) = self.streams.get_mut(&route.0)
-            && !stream.readers.is_empty()
-        {
+        let stream = self.ring.as_mut();
+        let stream = stream.and_then(|ring| ring.streams.get_mut(&route.0));
+        if let Some(stream) = stream.filter(|stream| !stream.readers.is_empty()) {
             stream.wants_answer = false;
             stream.released = Some(retry);
             stream.wake_first();
