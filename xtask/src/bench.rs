@@ -1,4 +1,4 @@
-//! `cargo xtask bench [ROUNDS]`: Compere beside its peers in one run, as ratios.
+//! `cargo xtask bench [ROUNDS] [stdio|http]`: Compere beside its peers in one run, as ratios.
 //!
 //! Latency is measured with load and server on one core: on two, depth 1 measures how fast the
 //! machine wakes a core up. Throughput is measured on two. Rounds are interleaved, and a ratio is the
@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Outcome, cargo, peers, root};
+use crate::{Outcome, bench_http, cargo, peers, root};
 
 const ROUNDS: usize = 7;
 
@@ -37,11 +37,25 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         .first()
         .and_then(|rounds| rounds.parse().ok())
         .unwrap_or(ROUNDS);
+    let only = arguments.get(1).map(String::as_str);
     peers::fetch()?;
     println!("building (dist profile, fat LTO)");
     run_cargo()?;
-    let peers = list()?;
     let mut report = String::from("# Measurements\n");
+    if only != Some("http") {
+        report.push_str(&over_stdio(rounds)?);
+    }
+    if only != Some("stdio") {
+        report.push_str(&bench_http::report(rounds)?);
+    }
+    let folder = root().join("target/bench");
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    std::fs::write(folder.join("report.md"), report).map_err(|error| error.to_string())
+}
+
+fn over_stdio(rounds: usize) -> Outcome<String> {
+    let peers = list()?;
+    let mut report = String::new();
     let cells: [(&str, &str, usize, usize, bool); 4] = [
         ("echo, one core, depth 1", "echo", 1, 20_000, true),
         ("echo, two cores, depth 16", "echo", 16, 60_000, false),
@@ -56,9 +70,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let counted = counted(&peers)?;
     println!("{counted}");
     report.push_str(&counted);
-    let folder = root().join("target/bench");
-    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-    std::fs::write(folder.join("report.md"), report).map_err(|error| error.to_string())
+    Ok(report)
 }
 
 fn run_cargo() -> Outcome {
@@ -81,7 +93,7 @@ fn run_in(command: &mut Command) -> Outcome {
     crate::run(command)
 }
 
-fn bench(program: &str) -> String {
+pub(crate) fn bench(program: &str) -> String {
     root()
         .join("bench/target/release")
         .join(program)
@@ -231,7 +243,7 @@ fn cell(
     Ok(table)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => f64::NAN,

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything that is done to this workspace besides building it.
 
 mod bench;
+mod bench_http;
 mod conformance;
 mod fuzz;
 mod peers;
@@ -22,7 +23,8 @@ cargo xtask COMMAND
   trace [--write]   requirement rows against the tests; --write renews the table
   conformance       the official conformance suite against our server and client
   peers             fetch the schemas and the foreign peers into target/
-  bench [QUICK]     measure beside the peers (bench/ is built for this only)
+  bench [ROUNDS] [stdio|http]
+                    measure beside the peers (bench/ is built for this only)
   fuzz --smoke      every fuzz target for a while, where the toolchain is present
   soak              the large counts";
 
