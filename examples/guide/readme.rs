@@ -49,7 +49,7 @@ mod block_2 {
         reason = "it would wait for a client or a server of the reader"
     )]
     async fn example() -> compere::Result<()> {
-        let client = Client::connect(Command::new("some-server")).await?; // or a Server, in memory
+        let client = Client::connect(Command::new("some-server")).await?; // or "https://…/mcp", or a Server, in memory
         let sum: f64 = client.call("add", json!({"a": 1, "b": 2})).await?.data()?;
         assert!(sum > 0.0);
         Ok(())

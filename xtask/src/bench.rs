@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let only = arguments.get(1).map(String::as_str);
     peers::fetch()?;
     println!("building (dist profile, fat LTO)");
-    run_cargo()?;
+    run_cargo(only != Some("http"))?;
     let mut report = String::from("# Measurements\n");
     if only != Some("http") {
         report.push_str(&over_stdio(rounds)?);
@@ -73,15 +73,17 @@ fn over_stdio(rounds: usize) -> Outcome<String> {
     Ok(report)
 }
 
-fn run_cargo() -> Outcome {
-    run_in(cargo().args([
-        "build",
-        "--quiet",
-        "--profile",
-        "dist",
-        "--package",
-        "compere-cli",
-    ]))?;
+fn run_cargo(command_line_too: bool) -> Outcome {
+    if command_line_too {
+        run_in(cargo().args([
+            "build",
+            "--quiet",
+            "--profile",
+            "dist",
+            "--package",
+            "compere-cli",
+        ]))?;
+    }
     run_in(
         cargo()
             .current_dir(root().join("bench"))

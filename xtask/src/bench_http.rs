@@ -21,11 +21,14 @@ type Figures = [f64; 5];
 fn peers() -> Outcome<Vec<Peer>> {
     let target = root().join("target");
     let script = target.join("peers/npm-sdk-new/bench-http.mjs");
-    std::fs::copy(root().join("bench/peers/http.mjs"), &script)
+    std::fs::copy(root().join("bench/peers/server_http.mjs"), &script)
         .map_err(|error| error.to_string())?;
     let script = script.display().to_string();
     let python = target.join("peers/py-new/bin/python").display().to_string();
-    let python_script = root().join("bench/peers/http.py").display().to_string();
+    let python_script = root()
+        .join("bench/peers/server_http.py")
+        .display()
+        .to_string();
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let peer = |name, mode, command: Vec<String>, slow| Peer {
         name,

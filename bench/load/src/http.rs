@@ -115,9 +115,10 @@ fn answer_end(bytes: &[u8]) -> Option<usize> {
         return (bytes.len() >= head + length).then_some(head + length);
     }
     if memchr::memmem::find(&text, b"transfer-encoding: chunked").is_some() {
-        let body = &bytes[head..];
+        // The body may be empty: the break before its end is then that of the head.
+        let body = &bytes[head - 2..];
         let end = memchr::memmem::find(body, b"\r\n0\r\n\r\n")? + 7;
-        return Some(head + end);
+        return Some(head - 2 + end);
     }
     // 202 and 204 have neither.
     Some(head)

@@ -179,6 +179,10 @@ impl From<ProtocolError> for Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Self::because(ErrorKind::Io, "reading or writing failed", error)
+        // A stream of ours may have said more than that.
+        match error.downcast::<Self>() {
+            Ok(own) => own,
+            Err(error) => Self::because(ErrorKind::Io, "reading or writing failed", error),
+        }
     }
 }

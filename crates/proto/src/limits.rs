@@ -98,6 +98,8 @@ pub struct Limits {
     /// After how long without an answer an HTTP response becomes an event stream, so that nothing
     /// on the way takes the connection for dead.
     pub event_stream_after: Duration,
+    /// How soon a client whose event stream broke off may come back.
+    pub event_stream_retry: Duration,
     /// How often a silent event stream carries a comment, for the same reason.
     pub keep_alive: Duration,
     /// Connections of an HTTP listener. At the bound new ones are closed.
@@ -152,6 +154,7 @@ impl Limits {
         ring_events: 256,
         ring_bytes: 1024 * 1024,
         event_stream_after: Duration::from_secs(5),
+        event_stream_retry: Duration::from_secs(1),
         keep_alive: Duration::from_secs(15),
         connections: 1024,
         header_bytes: 64 * 1024,

@@ -23,7 +23,7 @@ use crate::server::http::bearer::{self, Principal};
 use crate::server::http::body::{Body, Events, Tapped};
 use crate::server::http::guard::{
     EVENT_STREAM, Guard, LAST_EVENT_ID, PROTOCOL_VERSION, Refused, SESSION_ID, accepts, empty,
-    is_json, is_known_method, json, single,
+    head_fits, is_json, is_known_method, json, single,
 };
 use crate::server::http::old::NotTaken;
 use crate::server::http::session::{HttpSession, Posted};
@@ -126,7 +126,9 @@ impl Endpoint {
         B::Error: std::fmt::Display,
     {
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
-        let origin = match self.options.guard.admit(request.headers(), authority) {
+        let fits = head_fits(request.headers(), self.core.options.limits.header_bytes);
+        let admitted = fits.and_then(|()| self.options.guard.admit(request.headers(), authority));
+        let origin = match admitted {
             Ok(origin) => origin.cloned(),
             Err(refused) => return refused.into_response(),
         };
@@ -287,9 +289,8 @@ impl Endpoint {
         let posted = session.post(body).await;
         if !session.is_agreed() {
             return match posted {
-                Posted::Malformed(error) | Posted::Answer(error) => {
-                    Ok(bad_request(self.json(error)))
-                }
+                Posted::Malformed(error) => Ok(bad_request(self.json(error))),
+                Posted::Answer(answer) if is_error(&answer) => Ok(bad_request(self.json(answer))),
                 _ => Err(Refused::new(
                     StatusCode::BAD_REQUEST,
                     "A session begins with initialize; its id then comes with every request",
@@ -481,6 +482,16 @@ fn event_stream(body: Body) -> Response<Body> {
     // Some proxies hold back what they could join.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+/// Is this the answer that a request could not be done?
+fn is_error(answer: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        error: Option<serde::de::IgnoredAny>,
+    }
+
+    serde_json::from_slice::<Answer>(answer).is_ok_and(|answer| answer.error.is_some())
 }
 
 fn bad_request(mut response: Response<Body>) -> Response<Body> {

@@ -82,12 +82,15 @@ impl Guard {
         headers: &'h HeaderMap,
         authority: Option<&str>,
     ) -> Result<Option<&'h HeaderValue>, Refused> {
-        let host = match (single(headers, &header::HOST)?, authority) {
-            (Some(host), _) => host.to_str().map_err(|_| FOREIGN_HOST)?,
-            (None, Some(authority)) => authority,
-            (None, None) => return Err(Refused::new(StatusCode::BAD_REQUEST, "Host is missing")),
-        };
-        if !self.any_host && !self.is_own_host(host) {
+        let host = single(headers, &header::HOST)?;
+        if host.is_none() && authority.is_none() {
+            return Err(Refused::new(StatusCode::BAD_REQUEST, "Host is missing"));
+        }
+        // A request may name both; then both are where it goes.
+        let host = host.map(HeaderValue::to_str).transpose();
+        let host = host.map_err(|_| FOREIGN_HOST)?;
+        let mut named = host.into_iter().chain(authority);
+        if !self.any_host && !named.all(|name| self.is_own_host(name)) {
             return Err(FOREIGN_HOST);
         }
         let Some(origin) = single(headers, &header::ORIGIN)? else {
@@ -105,7 +108,9 @@ impl Guard {
     }
 
     fn is_own_host(&self, host: &str) -> bool {
-        let name = without_port(host);
+        let Some(name) = without_port(host) else {
+            return false;
+        };
         is_loopback(name)
             || self
                 .hosts
@@ -117,7 +122,8 @@ impl Guard {
         let of_loopback = origin
             .strip_prefix("http://")
             .or_else(|| origin.strip_prefix("https://"))
-            .is_some_and(|rest| is_loopback(without_port(rest)));
+            .and_then(without_port)
+            .is_some_and(is_loopback);
         of_loopback
             || self
                 .origins
@@ -176,11 +182,21 @@ pub(crate) fn single<'h>(
     }
 }
 
-fn without_port(host: &str) -> &str {
-    if let Some(rest) = host.strip_prefix('[') {
-        return rest.split_once(']').map_or(host, |(address, _)| address);
-    }
-    host.split_once(':').map_or(host, |(name, _)| name)
+/// The name without its port; `None` if what stands there is no port.
+fn without_port(host: &str) -> Option<&str> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (address, rest) = rest.split_once(']')?;
+            (
+                address,
+                rest.strip_prefix(':')
+                    .or_else(|| rest.is_empty().then_some("0"))?,
+            )
+        }
+        None => host.split_once(':').unwrap_or((host, "0")),
+    };
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then_some(name)
 }
 
 fn is_loopback(name: &str) -> bool {
@@ -198,19 +214,68 @@ pub(crate) fn is_known_method(method: &Method) -> bool {
 
 /// The body must say that it is JSON: no page can send that elsewhere without being asked first.
 pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Refused> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Refused::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The body must not be compressed",
+        ));
+    }
     let given = single(headers, &header::CONTENT_TYPE)?;
     if given.is_some_and(|value| value == "application/json") {
         return Ok(());
     }
-    let given = given.and_then(|value| value.to_str().ok());
-    let essence = given.map(|value| value.split(';').next().unwrap_or_default().trim());
-    if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+    let given = given
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let mut parts = given.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    // There is one encoding; a parameter may say so, and say nothing else.
+    let in_utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    if essence.eq_ignore_ascii_case("application/json") && in_utf8 {
         return Ok(());
     }
     Err(Refused::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "The body must be application/json",
     ))
+}
+
+/// Does a range say that the client does not take it?
+fn is_refused(range: &str) -> bool {
+    let weights = range.split(';').skip(1).filter_map(|parameter| {
+        let weight = parameter.trim().strip_prefix("q=")?;
+        weight.trim().parse::<f32>().ok()
+    });
+    weights.into_iter().any(|weight| weight <= 0.0)
+}
+
+/// The head of a request within its bound.
+pub(crate) fn head_fits(headers: &HeaderMap, limit: usize) -> Result<(), Refused> {
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if bytes > limit {
+        return Err(Refused::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "The headers are too large",
+        ));
+    }
+    // What follows such a request on its connection is anyone's guess.
+    if headers.contains_key(header::TRANSFER_ENCODING)
+        && headers.contains_key(header::CONTENT_LENGTH)
+    {
+        return Err(Refused::new(
+            StatusCode::BAD_REQUEST,
+            "The body has two lengths",
+        ));
+    }
+    Ok(())
 }
 
 /// Does the client take all of these? One that does not say takes anything.
@@ -227,6 +292,7 @@ pub(crate) fn accepts(headers: &HeaderMap, wanted: &[&str]) -> Result<(), Refuse
     let ranges: Vec<&str> = given
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
+        .filter(|range| !is_refused(range))
         .map(|range| range.split(';').next().unwrap_or_default().trim())
         .collect();
     let covers = |range: &&str, wanted: &str| {

@@ -15,8 +15,9 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use compere_proto::connection::session::{Session as Machine, id_in_use};
-use compere_proto::connection::{Inbound, Received};
-use compere_proto::jsonrpc::ErrorObject;
+use compere_proto::connection::{Ignored, Inbound, Received};
+use compere_proto::jsonrpc::{ErrorObject, code};
+use compere_proto::revision::UnreadableId;
 use compere_proto::wire::batch;
 use compere_proto::wire::encode;
 use compere_proto::wire::scan::Scanner;
@@ -269,6 +270,16 @@ impl HttpSession {
     }
 
     fn handle(self: &Arc<Self>, received: Received<'_>) -> Posted {
+        // What cannot be answered by a message is answered by the status.
+        if let Received::Ignored(
+            Ignored::MalformedResponse(why) | Ignored::MalformedNotification(why),
+        ) = &received
+        {
+            let error = ErrorObject::new(code::INVALID_REQUEST, why.clone());
+            let mut message = Vec::new();
+            encode::error_without_id(&mut message, UnreadableId::Absent, &error);
+            return Posted::Malformed(message);
+        }
         let malformed = matches!(received, Received::Malformed);
         let dispatch = Dispatch::new(self.shared.clone());
         let reply = {
@@ -690,9 +701,9 @@ impl Events for Reader {
         if std::mem::take(&mut self.opening) {
             let id = self.session.lock().exchange.out.prime(self.route);
             if let Some(id) = id {
-                return Poll::Ready(Some(
-                    format!("id: {id}\nretry: {RETRY_MILLIS}\ndata:\n\n").into(),
-                ));
+                let retry = self.session.shared.peer.limits.event_stream_retry;
+                let opening = format!("id: {id}\nretry: {}\ndata:\n\n", retry.as_millis());
+                return Poll::Ready(Some(opening.into()));
             }
         }
         let next = std::task::ready!(self.poll_next(context));
@@ -713,9 +724,6 @@ impl Events for Reader {
         })
     }
 }
-
-/// How soon a client whose stream broke off may come back.
-const RETRY_MILLIS: u32 = 1000;
 
 impl Drop for Reader {
     fn drop(&mut self) {

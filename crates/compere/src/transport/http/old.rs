@@ -97,7 +97,7 @@ fn address(stream: &Uri, told: &[u8]) -> Result<Uri> {
     let told = std::str::from_utf8(told)
         .map_err(|_| refused("the address to post to is no text"))?
         .trim();
-    let uri: Uri = if told.contains("://") {
+    let uri: Uri = if has_scheme(told) {
         told.parse()
     } else {
         let origin = format!(
@@ -132,6 +132,13 @@ fn address(stream: &Uri, told: &[u8]) -> Result<Uri> {
     } else {
         Err(refused("the address to post to is of another server"))
     }
+}
+
+/// Does it begin with a scheme, whichever?
+fn has_scheme(told: &str) -> bool {
+    told.find([':', '/', '?', '#'])
+        .and_then(|at| told.get(at..))
+        .is_some_and(|rest| rest.starts_with(':'))
 }
 
 /// Carries the conversation until either side ends it.

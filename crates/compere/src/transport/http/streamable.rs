@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use compere_proto::wire::batch;
 use compere_proto::{Error as ProtocolError, Limits};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Uri};
@@ -172,7 +173,7 @@ impl Streamable {
                         old::run(&self.connector, *stream, initialize, &self.wire).await;
                         return false;
                     }
-                    Err(error) => error,
+                    Err(error) => Some(error),
                 }
             }
             Ok(response) => {
@@ -185,15 +186,18 @@ impl Streamable {
                         }
                         Ok(None) => {}
                         Err(error) => {
-                            tracing::debug!(%error, "the older transport is not there either");
+                            self.lose(id, error);
+                            return false;
                         }
                     }
                 }
-                self.explain(id, failure).await
+                self.explain(id, failure).await.err()
             }
-            Err(error) => error,
+            Err(error) => Some(error),
         };
-        self.lose(id, refused);
+        if let Some(error) = refused {
+            self.lose(id, error);
+        }
         // The connection closes when the handshake has failed; until then it may say more.
         while self.wire.next().await.is_some() {}
         false
@@ -201,12 +205,12 @@ impl Streamable {
 
     /// A failed request whose body is an error for it: the connection reads that. Anything else is
     /// an error of the transport.
-    async fn explain(&self, id: Option<i64>, failure: Failure) -> Error {
-        let head = Head::of(&failure.body);
-        if id.is_some() && head.own_id() == id && head.method.is_none() {
+    async fn explain(&self, id: Option<i64>, failure: Failure) -> Result<()> {
+        if is_answer(&failure.body, id) {
             self.wire.deliver(&failure.body).await;
+            return Ok(());
         }
-        failure.into_error(&self.uri)
+        Err(failure.into_error(&self.uri))
     }
 
     fn lose(&self, id: Option<i64>, error: Error) {
@@ -283,6 +287,13 @@ impl Streamable {
         }
         let body = whole(response, &self.limits).await?;
         let mut answer = answer;
+        // Some answer with a batch of one.
+        if id.is_some() && !is_answer(&body, id) && !batch::is_batch(&body) {
+            return Err(Error::with_message(
+                ErrorKind::Io,
+                format!("{} answered, but not what was asked", shown(&self.uri)),
+            ));
+        }
         answer(&body);
         self.wire.deliver(&body).await;
         Ok(Outcome::Done)
@@ -321,8 +332,7 @@ impl Streamable {
                 if event.name != "message" || event.data.is_empty() {
                     continue;
                 }
-                let head = Head::of(&event.data);
-                if head.method.is_none() && id.is_some() && head.own_id() == id {
+                if is_answer(&event.data, id) {
                     answered = true;
                     answer(&event.data);
                 }
@@ -355,7 +365,7 @@ impl Streamable {
             response = self.post(line).await?;
         }
         if !response.status().is_success() {
-            return Err(self.explain(id, failure(response).await).await);
+            return self.explain(id, failure(response).await).await;
         }
         if !is_type(&response, "text/event-stream") {
             return self.take(response, id, |_| {}).await.map(drop);
@@ -539,6 +549,12 @@ impl Streamable {
             tracing::debug!(%error, "the end of the session could not be told");
         }
     }
+}
+
+/// Is this the answer to the request with this id?
+fn is_answer(message: &[u8], id: Option<i64>) -> bool {
+    let head = Head::of(message);
+    head.method.is_none() && id.is_some() && head.own_id() == id
 }
 
 /// May a server that answers so speak the older transport?
