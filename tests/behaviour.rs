@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use compere::client::ClientBuilder;
 use compere::client::answer::{Changed, Refusal};
-use compere::client::call::ToolOutput;
+use compere::client::output::ToolOutput;
 use compere::model::{
     CompletionReference, CreateMessageResult, ElicitAction, ElicitResult, LoggingLevel, RawJson,
     Role, Root, code,
@@ -89,6 +89,7 @@ impl Setting {
     }
 }
 
+// A-SSE-06 B-HTTP-12 C-LIFE-01 C-LIFE-02
 /// Each behaviour becomes a test per transport, over all revisions.
 macro_rules! behaviours {
     ($($behaviour:ident),+ $(,)?) => {
@@ -171,6 +172,7 @@ async fn calls_are_answered(setting: &Setting) {
     assert_eq!(word.unwrap().joined_text(), "abc");
 }
 
+// B-BASE-03 B-COMP-05
 async fn faults_of_calls_are_told_apart(setting: &Setting) {
     let client = setting.connect().await;
     let failed = |result: compere::Result<ToolOutput>| {
@@ -328,6 +330,7 @@ async fn changes_are_announced(setting: &Setting) {
     assert!(unknown.refusal().is_some());
 }
 
+// B-COMP-01 B-COMP-03 B-COMP-04
 async fn prompts_resources_and_completion(setting: &Setting) {
     let client = setting.connect().await;
     let name = BTreeMap::from([("name".to_owned(), "Ada".to_owned())]);

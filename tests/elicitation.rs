@@ -101,6 +101,7 @@ fn accept(answers: Value) -> Result<ElicitResult, Refusal> {
     Ok(result)
 }
 
+// C-ELIC-06 D-125 D-128
 #[tokio::test]
 async fn a_struct_is_a_flat_form() {
     let (said, schema) = asked("order", || {
@@ -127,6 +128,7 @@ async fn a_struct_is_a_flat_form() {
     assert_eq!(schema.unwrap(), expected);
 }
 
+// C-ELIC-08 C-ELIC-09
 #[tokio::test]
 async fn a_person_may_say_no_or_nothing() {
     let (said, _) = asked("order", || Ok(ElicitResult::new(ElicitAction::Decline))).await;
@@ -137,6 +139,7 @@ async fn a_person_may_say_no_or_nothing() {
     assert!(said.contains("busy"), "{said}");
 }
 
+// C-ELIC-11 D-170
 #[tokio::test]
 async fn answers_that_do_not_fit_are_an_error() {
     for answers in [
@@ -156,6 +159,7 @@ async fn what_is_no_flat_form_is_refused_before_anyone_is_asked() {
     assert!(schema.is_none());
 }
 
+// C-ELIC-05 D-123
 #[tokio::test]
 async fn a_client_that_cannot_be_asked_is_not() {
     let server = || Server::new("shop", "1").tool(order);

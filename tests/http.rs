@@ -8,6 +8,8 @@ use compere::prelude::*;
 use compere::server::http::bearer::Principal;
 use compere::server::http::{Body, HttpOptions, HttpService};
 use compere::{ErrorKind, Limits, ServerHandle};
+use compere_tests::until;
+use futures_util::StreamExt;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -265,6 +267,7 @@ impl Events {
 }
 
 // B-HTTP-08 B-HTTP-09 C-HTTP-02
+// B-HTTP-26 B-HTTP-47 C-HTTP-03 C-HTTP-11 C-BASE-07 D-004
 #[tokio::test]
 async fn each_request_has_its_status() {
     let endpoint = endpoint();
@@ -410,6 +413,7 @@ async fn each_request_has_its_status() {
 }
 
 // A-SSE-01 B-HTTP-02 D-024
+// B-HTTP-01 B-HTTP-10
 #[tokio::test]
 async fn every_route_is_behind_the_guards() {
     let endpoint = endpoint();
@@ -492,6 +496,7 @@ async fn pages_of_allowed_origins_may_read_the_answers() {
 }
 
 // B-HTTP-44 B-HTTP-45
+// B-HTTP-43 C-SBP-04 C-SBP-05 C-SBP-06 C-SBP-07 C-SBP-08
 #[tokio::test]
 async fn sessions_belong_to_who_began_them() {
     let holder = |token: &str| match token {
@@ -545,6 +550,7 @@ async fn sessions_belong_to_who_began_them() {
 }
 
 // B-HTTP-11 B-HTTP-13 B-HTTP-15 B-HTTP-19 C-HTTP-04: JSON when the handler says nothing else.
+// C-HTTP-05 C-HTTP-07 D-029 D-033
 #[tokio::test]
 async fn an_answer_is_json_or_a_stream_from_the_first_word_on() {
     let endpoint = endpoint();
@@ -583,6 +589,7 @@ async fn an_answer_is_json_or_a_stream_from_the_first_word_on() {
 }
 
 // B-HTTP-21 B-HTTP-40 B-HTTP-41 D-036: no event is lost or doubled.
+// B-HTTP-18 C-HTTP-06 D-027 D-031
 #[tokio::test]
 async fn a_pending_call_survives_a_cut_connection() {
     let endpoint = endpoint();
@@ -618,6 +625,7 @@ async fn a_pending_call_survives_a_cut_connection() {
 }
 
 // B-HTTP-42: the events of another stream do not come.
+// B-HTTP-30 D-034
 #[tokio::test]
 async fn a_stream_that_is_resumed_brings_its_own_events_only() {
     let endpoint = endpoint();
@@ -788,6 +796,7 @@ async fn without_sessions_every_request_stands_by_itself() {
     assert_eq!(endpoint.tally.all(), ["begun", "dropped"]);
 }
 
+// B-HTTP-14
 #[tokio::test]
 async fn batches_of_2025_03_26_are_answered_as_one_array() {
     let endpoint = endpoint();
@@ -807,6 +816,7 @@ async fn batches_of_2025_03_26_are_answered_as_one_array() {
     assert_eq!(endpoint.ask(&session, &json!([note])).await.status(), 202);
 }
 
+// A-SSE-02 A-SSE-03 B-HTTP-03 B-HTTP-04
 #[tokio::test]
 async fn listening_beyond_this_machine_needs_an_authenticator() {
     let endpoint = endpoint();
@@ -827,6 +837,7 @@ async fn listening_beyond_this_machine_needs_an_authenticator() {
 }
 
 // A-SSE-04 A-SSE-05 A-SSE-07
+// A-LIFE-24 B-HTTP-53
 #[tokio::test]
 async fn the_old_transport_dies_with_its_stream() {
     let endpoint = endpoint();
@@ -1035,4 +1046,196 @@ async fn a_client_begins_a_lost_session_anew() {
     assert_eq!(service.sessions(), 1);
     client.close().await.unwrap();
     assert_eq!(service.sessions(), 0);
+}
+
+/// A server that keeps the heads of what it was asked.
+async fn recording() -> (String, Arc<Mutex<Vec<(Method, http::HeaderMap)>>>) {
+    let endpoint = endpoint();
+    let heads: Arc<Mutex<Vec<(Method, http::HeaderMap)>>> = Arc::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let kept = heads.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (service, kept) = (endpoint.service.clone(), kept.clone());
+            let recorder =
+                hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                    let head = (request.method().clone(), request.headers().clone());
+                    kept.lock().unwrap().push(head);
+                    service.clone().call(request)
+                });
+            let stream = hyper_util::rt::TokioIo::new(stream);
+            let http = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(http.serve_connection(stream, recorder));
+        }
+    });
+    (address, heads)
+}
+
+// B-HTTP-06 B-HTTP-25 B-HTTP-46 C-HTTP-08 C-HTTP-09
+#[tokio::test]
+async fn the_client_says_what_it_must_with_every_request() {
+    let (address, heads) = recording().await;
+    let client = Client::connect(address).await.unwrap();
+    client.call("quick", ()).await.unwrap();
+    let revision = client.revision().to_string();
+    until("the stream", || {
+        heads
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|(method, _)| method == Method::GET)
+    })
+    .await;
+    client.close().await.unwrap();
+    let heads = heads.lock().unwrap();
+    let (first, rest) = heads.split_first().unwrap();
+    let says = |head: &http::HeaderMap, name: &str| {
+        head.get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(says(&first.1, "mcp-session-id"), None);
+    assert_eq!(says(&first.1, "mcp-protocol-version"), None);
+    assert!(rest.iter().any(|(method, _)| method == Method::DELETE));
+    for (method, head) in heads.iter() {
+        let accept = says(head, "accept").unwrap_or_default();
+        match *method {
+            Method::POST => assert_eq!(accept, "application/json, text/event-stream"),
+            Method::GET => assert_eq!(accept, "text/event-stream"),
+            _ => {}
+        }
+    }
+    for (method, head) in rest {
+        assert!(says(head, "mcp-session-id").is_some(), "{method}");
+        assert_eq!(
+            says(head, "mcp-protocol-version"),
+            Some(revision.clone()),
+            "{method}"
+        );
+    }
+}
+
+/// Carries connections to a server, and cuts what is open once so many bytes of answers have passed.
+async fn cutting_proxy(
+    server: std::net::SocketAddr,
+    left: Arc<Mutex<Option<usize>>>,
+) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let left = left.clone();
+            tokio::spawn(async move {
+                let far = tokio::net::TcpStream::connect(server).await.unwrap();
+                let (mut near_read, mut near_write) = near.into_split();
+                let (mut far_read, mut far_write) = far.into_split();
+                let asking = async {
+                    tokio::io::copy(&mut near_read, &mut far_write)
+                        .await
+                        .map(drop)
+                };
+                let answering = async {
+                    let mut buffer = [0; 4096];
+                    loop {
+                        let count = far_read.read(&mut buffer).await?;
+                        if count == 0 {
+                            return Ok(());
+                        }
+                        let cut = {
+                            let mut left = left.lock().unwrap();
+                            match &mut *left {
+                                Some(bytes) if *bytes < count => left.take(),
+                                Some(bytes) => {
+                                    *bytes -= count;
+                                    None
+                                }
+                                None => None,
+                            }
+                        };
+                        let passed = cut.unwrap_or(count);
+                        near_write.write_all(&buffer[..passed]).await?;
+                        if cut.is_some() {
+                            return Ok::<(), std::io::Error>(());
+                        }
+                    }
+                };
+                tokio::select! {
+                    _ = asking => {}
+                    _ = answering => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+// B-HTTP-40 D-036: wherever the connection is cut, every step comes once and in order, or, if it was
+// cut before the client knew of an event, the call fails and says so.
+#[tokio::test]
+async fn a_connection_cut_at_any_byte_loses_and_doubles_nothing() {
+    const STEPS: u32 = 6;
+
+    let mut limits = Limits::default();
+    limits.event_stream_retry = Duration::from_millis(10);
+    let handle = Server::new("steps", "1")
+        .limits(limits)
+        .tool_fn("steps", |context: Context| async move {
+            for step in 1..=STEPS {
+                context.progress(f64::from(step));
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+            "all steps"
+        })
+        .start()
+        .unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listener = handle.listen_http(any, HttpOptions::new()).await.unwrap();
+    let server = listener.local_addr().unwrap();
+    tokio::spawn(listener.serve_until(std::future::pending()));
+    let cut_at = async |bytes: usize| {
+        let left = Arc::new(Mutex::new(None));
+        let proxy = cutting_proxy(server, left.clone()).await;
+        let client = Client::connect(format!("http://{proxy}/mcp"))
+            .await
+            .unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = heard.clone();
+        *left.lock().unwrap() = Some(bytes);
+        let called = client
+            .call("steps", ())
+            .on_progress(move |step| hears.lock().unwrap().push(step.progress))
+            .await;
+        let heard = heard.lock().unwrap().clone();
+        let all: Vec<f64> = (1..=STEPS).map(f64::from).collect();
+        match called {
+            Ok(output) => {
+                assert_eq!(output.joined_text(), "all steps", "cut after {bytes} bytes");
+                assert_eq!(heard, all, "cut after {bytes} bytes");
+                true
+            }
+            Err(error) => {
+                assert!(
+                    heard.is_empty(),
+                    "cut after {bytes} bytes: {error}, {heard:?}"
+                );
+                assert!(matches!(error.kind(), ErrorKind::Io), "{error}");
+                false
+            }
+        }
+    };
+    let cuts = (0..1_600)
+        .step_by(13)
+        .map(|bytes| async move { (bytes, cut_at(bytes).await) });
+    let outcomes: Vec<(usize, bool)> = futures_util::stream::iter(cuts).buffered(8).collect().await;
+    let failed: Vec<usize> = outcomes
+        .iter()
+        .filter(|(_, through)| !through)
+        .map(|(bytes, _)| *bytes)
+        .collect();
+    // Only before the client had the first id of the answer: two heads with an event behind each, of
+    // the server's own stream and of the answer.
+    assert!(failed.iter().all(|bytes| *bytes < 600), "{failed:?}");
+    assert!(outcomes.iter().any(|(_, through)| *through));
 }

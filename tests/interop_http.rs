@@ -122,6 +122,7 @@ async fn our_client_and_the_reference_server_over_sse() {
     }
 }
 
+// B-HTTP-54 B-HTTP-55
 #[tokio::test]
 async fn our_client_and_a_typescript_server_of_late_2024() {
     let server = typescript_server("npm-sdk-old", "sse").await;
@@ -233,6 +234,7 @@ async fn python_clients_of_late_2024_and_our_server() {
     python_client("py-1.1.3", "client_old.py", "sse").await;
 }
 
+// B-PROM-01
 #[tokio::test]
 async fn the_newest_python_client_and_our_server() {
     python_client("py-new", "client_new.py", "http").await;

@@ -184,6 +184,7 @@ fn an_initialize_without_answer_times_out_and_is_not_cancelled() {
 }
 
 // A-LIFE-29 A-TOOL-17
+// B-LIFE-02 B-LIFE-03 B-LIFE-04 D-248
 #[test]
 fn a_request_times_out_and_is_cancelled() {
     let (mut session, ids) = connected(config(), json!({"tools": {}}));
@@ -217,6 +218,7 @@ fn a_request_times_out_and_is_cancelled() {
     assert_eq!(late, "Ignored(UnknownResponse)");
 }
 
+// B-LIFE-06
 #[test]
 fn progress_restarts_the_clock_up_to_the_absolute_maximum() {
     let (mut session, ids) = connected(config(), json!({"tools": {}}));

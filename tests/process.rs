@@ -207,6 +207,7 @@ fn a_runtime_that_goes_away_takes_the_process_with_it() {
 }
 
 // A-STDIO-06 A-STDIO-07
+// D-023
 #[tokio::test]
 async fn stderr_is_drained_whatever_its_amount_and_kept_within_bounds() {
     let script = format!(

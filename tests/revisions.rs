@@ -132,6 +132,7 @@ async fn use_everything(client: &Client) {
     assert!(client.prompt("nothing", none()).await.is_err());
 }
 
+// C-COMP-01
 #[tokio::test]
 async fn everything_fits_the_schema_of_each_revision() {
     for revision in Revision::NEGOTIABLE.iter().copied() {

@@ -210,6 +210,7 @@ async fn cursors_hold_while_entries_come_and_go() {
     assert_eq!(names, ["a", "b", "c", "d", "e"]);
 }
 
+// D-185 D-012
 #[tokio::test]
 async fn a_server_that_cannot_work_does_not_start() {
     let start = |tool: ServerTool| {

@@ -150,6 +150,7 @@ async fn played(answer: Value) -> Client {
 }
 
 // C-TOOL-07
+// C-TOOL-05
 #[tokio::test]
 async fn a_client_holds_results_against_what_was_listed() {
     let data = |celsius: Value| json!({"content": [], "structuredContent": {"celsius": celsius}});

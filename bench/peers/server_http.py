@@ -22,7 +22,7 @@ async def main():
     stateless = sys.argv[1] == "json"
     server = Server("bench", on_call_tool=call_tool, on_list_tools=list_tools)
     app = server.streamable_http_app(stateless_http=stateless, json_response=stateless)
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)

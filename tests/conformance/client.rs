@@ -26,6 +26,7 @@ async fn run(scenario: &str, url: &str) -> compere::Result<()> {
     let client = Client::builder("compere-conformance", "1.0.0")
         .on_elicit(|asked| async move {
             let mut answer = ElicitResult::new(ElicitAction::Accept);
+            // D-129
             answer.content = Some(asked.default_answers());
             Ok(answer)
         })
@@ -45,6 +46,7 @@ async fn run(scenario: &str, url: &str) -> compere::Result<()> {
             let tool = "test_client_elicitation_defaults";
             client.call(tool, json!({})).await?;
         }
+        // D-028 D-030
         "sse-retry" => {
             client.call("test_reconnection", json!({})).await?;
         }

@@ -358,6 +358,7 @@ fn choices() -> serde_json::Value {
     })
 }
 
+// D-007 D-010 D-013
 /// A schema with what its dialect has beyond the usual.
 fn dialect() -> Schema {
     let schema = json!({

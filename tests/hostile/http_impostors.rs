@@ -207,6 +207,7 @@ impostors! {
         "GET" => Some(Hold(events("event: endpoint\ndata: file:///etc/passwd\n\n"))),
         _ => Some(Bytes(answer("405 Method Not Allowed", "", ""))),
     },
+    // C-GUIDE-20 C-GUIDE-21 C-GUIDE-27
     "opens the old stream with a script" => |a| match a.verb.as_str() {
         "GET" => Some(Hold(events("event: endpoint\ndata: javascript:alert(1)\n\n"))),
         _ => Some(Bytes(answer("405 Method Not Allowed", "", ""))),

@@ -167,7 +167,7 @@ fn requests(peers: &[Peer], connections: usize, rounds: usize) -> Outcome<String
             if peer.slow && round >= 3 {
                 continue;
             }
-            let count = if peer.slow { 2_000 } else { 40_000 };
+            let count = if peer.slow { 1_000 } else { 40_000 };
             let mut arguments = vec![
                 "http".to_owned(),
                 peer.mode.to_owned(),

@@ -3,7 +3,9 @@
 pub mod answer;
 pub mod call;
 pub mod list;
+pub mod output;
 pub(crate) mod promises;
+pub mod task;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,9 +19,10 @@ use compere_proto::completion::{
     CompletionReference,
 };
 use compere_proto::connection::session::{PingPlan, Session as Machine, SessionConfig};
-use compere_proto::elicitation::{ElicitParams, ElicitResult};
+use compere_proto::elicitation::{ElicitAction, ElicitParams, ElicitResult, UrlElicitation};
 use compere_proto::lifecycle::Implementation;
 use compere_proto::logging::{LogMessage, LoggingLevel, SetLevelParams};
+use compere_proto::object::RawJson;
 use compere_proto::pagination::Empty;
 use compere_proto::prompts::{GetPromptParams, GetPromptResult, ListPromptsResult, Prompt};
 use compere_proto::resources::{
@@ -28,12 +31,13 @@ use compere_proto::resources::{
 };
 use compere_proto::roots::Root;
 use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
+use compere_proto::tasks::{ListTasksResult, Task};
 use compere_proto::tools::{ListToolsResult, Tool};
 use compere_proto::wire::project::Project;
 use compere_proto::{Limits, Method, Revision};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 
@@ -41,6 +45,7 @@ use crate::client::answer::{Changed, ClientSide, Handlers, Refusal, Roots, boxed
 use crate::client::call::CallTool;
 use crate::client::list::List;
 use crate::client::promises::Promises;
+use crate::client::task::TaskHandle;
 use crate::driver::Driver;
 use crate::driver::outbox::Item;
 use crate::driver::peer::{Agreed, Peer, RequestOptions};
@@ -215,6 +220,38 @@ impl ClientBuilder {
         self
     }
 
+    /// Answers when a server wants to send the person to a page (only 2025-11-25): show them all of the
+    /// URL and who asks, and open it only if they agree, out of reach of client and model. What it
+    /// returns is what they said, not that they are done there. Declares elicitation by URL.
+    #[must_use]
+    pub fn on_elicit_url<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: Fn(UrlElicitation) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<ElicitAction, Refusal>> + Send + 'static,
+    {
+        self.handlers.on_elicit_url = Some(boxed(handler));
+        self
+    }
+
+    /// Called with the id of an elicitation by URL whose page the person is done with. It may never
+    /// come. Runs inside the connection: be quick.
+    #[must_use]
+    pub fn on_elicitation_complete(
+        mut self,
+        handler: impl Fn(String) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_elicitation_complete = Some(Arc::new(handler));
+        self
+    }
+
+    /// Says that the model behind [`ClientBuilder::on_sample`] can use tools that a server brings
+    /// (from 2025-11-25). Without, such requests are refused.
+    #[must_use]
+    pub fn sampling_tools(mut self) -> Self {
+        self.handlers.samples_with_tools = true;
+        self
+    }
+
     /// Called with each log message. Runs inside the connection: be quick.
     #[must_use]
     pub fn on_log(mut self, handler: impl Fn(LogMessage) + Send + Sync + 'static) -> Self {
@@ -302,10 +339,17 @@ impl ClientBuilder {
             capabilities.roots = Some(ListCapability::new().list_changed(true));
         }
         if self.handlers.on_sample.is_some() {
-            capabilities.sampling = Some(Map::new().into());
+            let tools = self.handlers.samples_with_tools;
+            capabilities.sampling = Some(parts(&[("tools", tools)]));
         }
-        if self.handlers.on_elicit.is_some() {
-            capabilities.elicitation = Some(Map::new().into());
+        let (forms, urls) = (
+            self.handlers.on_elicit.is_some(),
+            self.handlers.on_elicit_url.is_some(),
+        );
+        if forms || urls {
+            // Nothing else said is forms; every peer understands that.
+            let said = [("form", forms && urls), ("url", urls)];
+            capabilities.elicitation = Some(parts(&said));
         }
         let mut config = SessionConfig::new(self.info.clone());
         config.revisions.clone_from(&self.revisions);
@@ -314,6 +358,15 @@ impl ClientBuilder {
         config.ping = self.ping;
         config
     }
+}
+
+/// A capability with these parts.
+fn parts(parts: &[(&str, bool)]) -> RawJson {
+    let there = parts.iter().filter(|(_, there)| *there);
+    let parts: Map<String, Value> = there
+        .map(|(part, _)| ((*part).to_owned(), Map::new().into()))
+        .collect();
+    parts.into()
 }
 
 impl fmt::Debug for ClientBuilder {
@@ -384,6 +437,16 @@ impl Client {
         List::seen_by::<ListToolsResult>(self.peer().clone(), move |tools| {
             promises.learn(tools, &limits);
         })
+    }
+
+    /// The tasks that the server keeps for us (only 2025-11-25).
+    pub fn tasks(&self) -> List<Task> {
+        List::new::<ListTasksResult>(self.peer().clone())
+    }
+
+    /// A handle on a task whose id is known.
+    pub fn task(&self, id: impl Into<String>) -> TaskHandle {
+        TaskHandle::new(self.peer().clone(), id)
     }
 
     /// The prompts.

@@ -44,6 +44,7 @@ pub mod model {
     pub use compere_proto::resources::*;
     pub use compere_proto::roots::*;
     pub use compere_proto::sampling::*;
+    pub use compere_proto::tasks::*;
     pub use compere_proto::tools::*;
     pub use compere_proto::uri_template::{UriTemplate, Value as TemplateValue};
 }

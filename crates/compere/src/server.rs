@@ -16,6 +16,7 @@ pub mod reply;
 pub mod resources;
 pub mod schema;
 pub mod session;
+pub(crate) mod tasks;
 pub(crate) mod texts;
 pub mod tools;
 

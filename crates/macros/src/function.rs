@@ -28,6 +28,7 @@ struct Options {
     subscribable: bool,
     blocking: bool,
     hints: Vec<(&'static str, LitBool)>,
+    task: Option<LitStr>,
 }
 
 /// A parameter that the server fills in, or an argument of the caller.
@@ -146,6 +147,7 @@ fn set_option(kind: Kind, options: &mut Options, meta: &Meta) -> Result<()> {
         ("mime_type", Kind::Resource) => options.mime_type = Some(text(meta)?),
         ("subscribable", Kind::Resource) => options.subscribable = flag(meta)?.value,
         ("blocking", Kind::Tool) => options.blocking = flag(meta)?.value,
+        ("task", Kind::Tool) => options.task = Some(text(meta)?),
         ("read_only", Kind::Tool) => options.hints.push(("read_only_hint", flag(meta)?)),
         ("destructive", Kind::Tool) => options.hints.push(("destructive_hint", flag(meta)?)),
         ("idempotent", Kind::Tool) => options.hints.push(("idempotent_hint", flag(meta)?)),
@@ -337,7 +339,8 @@ fn registration(
     match kind {
         Kind::Tool => {
             let hints = annotations(&options.hints);
-            quote!(::compere::tool_fn(#name, #handler) #description #title #hints)
+            let task = task_support(options.task.as_ref());
+            quote!(::compere::tool_fn(#name, #handler) #description #title #hints #task)
         }
         Kind::Prompt => quote!(::compere::prompt_fn(#name, #handler) #description #title),
         Kind::Resource => {
@@ -360,6 +363,21 @@ fn registration(
             }
         }
     }
+}
+
+fn task_support(task: Option<&LitStr>) -> TokenStream {
+    let Some(task) = task else {
+        return TokenStream::new();
+    };
+    let support = match task.value().as_str() {
+        "optional" => quote!(Optional),
+        "required" => quote!(Required),
+        _ => {
+            return Error::new(task.span(), "a task is \"optional\" or \"required\"")
+                .to_compile_error();
+        }
+    };
+    quote!(.task_support(::compere::model::TaskSupport::#support))
 }
 
 fn annotations(hints: &[(&'static str, LitBool)]) -> TokenStream {

@@ -17,7 +17,8 @@ use crate::function::Kind;
 /// enforced.
 ///
 /// Options: `name = "…"`, `title = "…"`, `description = "…"`, `blocking` (a plain `fn` that runs on
-/// the blocking pool), `read_only`, `destructive = bool`, `idempotent`, `open_world = bool` (hints).
+/// the blocking pool), `read_only`, `destructive = bool`, `idempotent`, `open_world = bool` (hints),
+/// `task = "optional"` or `"required"` (it may, or must, be called as a task; only 2025-11-25).
 ///
 /// `name` then gives the tool, to be registered as it is or refined first
 /// (`name().unlimited_rate()`); the function itself stays reachable as `name::call(…)`.

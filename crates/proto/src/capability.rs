@@ -1,6 +1,7 @@
 //! What each side declares that it can do, and the question whether it did.
 
 use crate::object::{RawJson, open_object};
+use crate::wire::scan::member;
 
 open_object! {
     /// A capability with an optional `listChanged`.
@@ -68,6 +69,44 @@ open_object! {
     }
 }
 
+/// Is a part of a capability there?
+fn has(capability: Option<&RawJson>, part: &str) -> bool {
+    capability.is_some_and(|capability| {
+        capability.is_object() && member(capability.get(), part).is_some()
+    })
+}
+
+impl ClientCapabilities {
+    /// Can its model use tools that a server brings (from 2025-11-25)?
+    pub fn samples_with_tools(&self) -> bool {
+        has(self.sampling.as_ref(), "tools")
+    }
+
+    /// Can it fill in forms? Without saying anything else, elicitation is that.
+    pub fn elicits_forms(&self) -> bool {
+        let elicitation = self.elicitation.as_ref();
+        elicitation.is_some() && (has(elicitation, "form") || !has(elicitation, "url"))
+    }
+
+    /// Can it send a person to a page (from 2025-11-25)?
+    pub fn elicits_urls(&self) -> bool {
+        has(self.elicitation.as_ref(), "url")
+    }
+}
+
+impl ServerCapabilities {
+    /// Can tools be called as tasks (only 2025-11-25)?
+    pub fn takes_tool_tasks(&self) -> bool {
+        let requests = self.tasks.as_ref().filter(|tasks| tasks.is_object());
+        let requests = requests.and_then(|tasks| member(tasks.get(), "requests"));
+        requests
+            .filter(|requests| requests.starts_with('{'))
+            .and_then(|requests| member(requests, "tools"))
+            .filter(|tools| tools.starts_with('{'))
+            .is_some_and(|tools| member(tools, "call").is_some())
+    }
+}
+
 /// A capability that a method needs its receiver, or a notification its sender, to have declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -100,6 +139,14 @@ pub enum Capability {
     Sampling,
     /// Client: `elicitation`.
     Elicitation,
+    /// Client: `sampling.tools`.
+    SamplingTools,
+    /// Server: `tasks`.
+    Tasks,
+    /// Server: `tasks.list`.
+    TasksList,
+    /// Server: `tasks.cancel`.
+    TasksCancel,
 }
 
 impl Capability {
@@ -120,6 +167,10 @@ impl Capability {
             Self::RootsListChanged => "roots.listChanged",
             Self::Sampling => "sampling",
             Self::Elicitation => "elicitation",
+            Self::SamplingTools => "sampling.tools",
+            Self::Tasks => "tasks",
+            Self::TasksList => "tasks.list",
+            Self::TasksCancel => "tasks.cancel",
         }
     }
 
@@ -154,6 +205,10 @@ impl Capability {
             }
             Self::Sampling => client.sampling.is_some(),
             Self::Elicitation => client.elicitation.is_some(),
+            Self::SamplingTools => client.samples_with_tools(),
+            Self::Tasks => server.tasks.is_some(),
+            Self::TasksList => has(server.tasks.as_ref(), "list"),
+            Self::TasksCancel => has(server.tasks.as_ref(), "cancel"),
         }
     }
 }

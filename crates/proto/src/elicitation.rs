@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::jsonrpc::{ErrorObject, code};
 use crate::object::{Meta, RawJson, open_object};
 
 open_object! {
@@ -49,6 +50,79 @@ impl ElicitParams {
         answers
             .filter_map(|(name, field)| Some((name, field.default?)))
             .collect()
+    }
+}
+
+/// A page that a person is to go to (only 2025-11-25): for what must not pass through the client, such
+/// as signing in somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UrlElicitation {
+    /// Why, for the person to read.
+    pub message: String,
+    /// The page. Untrusted: show all of it and open it only when the person agreed.
+    pub url: String,
+    /// Its name at the server; opaque.
+    pub elicitation_id: String,
+}
+
+impl UrlElicitation {
+    /// A page to go to.
+    pub fn new(
+        message: impl Into<String>,
+        url: impl Into<String>,
+        elicitation_id: impl Into<String>,
+    ) -> Self {
+        Self {
+            message: message.into(),
+            url: url.into(),
+            elicitation_id: elicitation_id.into(),
+        }
+    }
+
+    /// As the params of `elicitation/create`.
+    pub fn params(&self) -> ElicitParams {
+        ElicitParams::new(self.message.as_str())
+            .mode("url")
+            .url(self.url.as_str())
+            .elicitation_id(self.elicitation_id.as_str())
+    }
+
+    /// Read from params, if they are of that mode and whole.
+    pub fn of(params: &ElicitParams) -> Option<Self> {
+        (params.mode.as_deref() == Some("url")).then_some(())?;
+        let (url, id) = (params.url.clone()?, params.elicitation_id.clone()?);
+        Some(Self::new(params.message.as_str(), url, id))
+    }
+
+    /// What a request needs before it can be done, if that is what a server refused it for.
+    pub fn required(error: &ErrorObject) -> Vec<Self> {
+        #[derive(Deserialize)]
+        struct Data {
+            elicitations: Vec<ElicitParams>,
+        }
+
+        if error.code != code::URL_ELICITATION_REQUIRED {
+            return Vec::new();
+        }
+        let data = error.data.as_ref().map_or("null", |data| data.get());
+        let data = serde_json::from_str::<Data>(data);
+        let asked = data.map(|data| data.elicitations).unwrap_or_default();
+        asked.iter().filter_map(Self::of).collect()
+    }
+}
+
+open_object! {
+    /// Params of `notifications/elicitation/complete`.
+    pub struct ElicitationCompleteParams {
+        required {
+            /// Which one is done.
+            elicitation_id: String = "elicitationId",
+        }
+        optional {
+            /// Attached metadata.
+            meta: Box<Meta> = "_meta",
+        }
     }
 }
 

@@ -144,6 +144,8 @@ pub mod code {
     pub const UNSUPPORTED_VERSION: i64 = -32022;
     /// The person refused a sampling request.
     pub const REJECTED_BY_USER: i64 = -1;
+    /// The person must first go to a page (only 2025-11-25).
+    pub const URL_ELICITATION_REQUIRED: i64 = -32042;
     /// A bound of [`Limits`](crate::Limits) was reached. A code of our own, outside of the range
     /// that JSON-RPC reserves; `data.limit` names the bound.
     pub const LIMIT_EXCEEDED: i64 = -31000;

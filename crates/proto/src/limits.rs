@@ -81,6 +81,11 @@ pub struct Limits {
     pub schema_nodes: usize,
     /// Bytes of a compiled regular expression of a JSON Schema.
     pub schema_regex_bytes: usize,
+    /// Tasks of one principal, or of one session where principals are not told apart. At the bound:
+    /// limit error.
+    pub tasks: usize,
+    /// How long a task is kept at most, running or done, from its creation.
+    pub task_ttl: Duration,
     /// Sessions over HTTP in all, and of one principal where principals are told apart. At the
     /// bound the longest idle one of that principal is ended; if none is idle, 503.
     pub sessions: usize,
@@ -148,6 +153,8 @@ impl Limits {
         schema_depth: 32,
         schema_nodes: 2000,
         schema_regex_bytes: 256 * 1024,
+        tasks: 256,
+        task_ttl: Duration::from_secs(60 * 60),
         sessions: 4096,
         sessions_per_principal: 256,
         session_idle: Duration::from_secs(30 * 60),

@@ -29,6 +29,10 @@ pub enum Method {
     SamplingCreateMessage,
     RootsList,
     ElicitationCreate,
+    TasksGet,
+    TasksResult,
+    TasksList,
+    TasksCancel,
     Initialized,
     Cancelled,
     Progress,
@@ -39,6 +43,7 @@ pub enum Method {
     ToolsListChanged,
     RootsListChanged,
     ElicitationComplete,
+    TasksStatus,
     SubscriptionsAcknowledged,
 }
 
@@ -167,6 +172,10 @@ pub const METHODS: &[MethodRow] = &[
     row(M::SamplingCreateMessage, "sampling/createMessage", ToClient, Request, OLDEST, LAST_HANDSHAKE, C::Sampling),
     row(M::RootsList, "roots/list", ToClient, Request, OLDEST, LAST_HANDSHAKE, C::Roots),
     row(M::ElicitationCreate, "elicitation/create", ToClient, Request, R::V2025_06_18, LAST_HANDSHAKE, C::Elicitation),
+    row(M::TasksGet, "tasks/get", ToServer, Request, R::V2025_11_25, R::V2025_11_25, C::Tasks),
+    row(M::TasksResult, "tasks/result", ToServer, Request, R::V2025_11_25, R::V2025_11_25, C::Tasks),
+    row(M::TasksList, "tasks/list", ToServer, Request, R::V2025_11_25, R::V2025_11_25, C::TasksList),
+    row(M::TasksCancel, "tasks/cancel", ToServer, Request, R::V2025_11_25, R::V2025_11_25, C::TasksCancel),
     row(M::Initialized, "notifications/initialized", ToServer, Notification, OLDEST, LAST_HANDSHAKE, C::None),
     row(M::Cancelled, "notifications/cancelled", Both, Notification, OLDEST, NEWEST, C::None),
     row(M::Progress, "notifications/progress", Both, Notification, OLDEST, NEWEST, C::None),
@@ -177,6 +186,7 @@ pub const METHODS: &[MethodRow] = &[
     row(M::ToolsListChanged, "notifications/tools/list_changed", ToClient, Notification, OLDEST, NEWEST, C::ToolsListChanged),
     row(M::RootsListChanged, "notifications/roots/list_changed", ToServer, Notification, OLDEST, LAST_HANDSHAKE, C::RootsListChanged),
     row(M::ElicitationComplete, "notifications/elicitation/complete", ToClient, Notification, R::V2025_11_25, R::V2025_11_25, C::Elicitation),
+    row(M::TasksStatus, "notifications/tasks/status", ToClient, Notification, R::V2025_11_25, R::V2025_11_25, C::Tasks),
     row(M::SubscriptionsAcknowledged, "notifications/subscriptions/acknowledged", ToClient, Notification, NEWEST, NEWEST, C::None),
 ];
 

@@ -161,6 +161,10 @@ pub struct RevisionRules {
     /// Does an event stream begin with an empty event that has an id, and may the server close it
     /// before its end, to be asked again? Introduced in 2025-11-25.
     pub polling: bool,
+    /// May a request become a task? Introduced and removed again: only 2025-11-25.
+    pub tasks: bool,
+    /// Can a person be sent to a page, and a model be given tools? Introduced in 2025-11-25.
+    pub asks_more: bool,
 }
 
 impl RevisionRules {
@@ -176,6 +180,8 @@ impl RevisionRules {
         unreadable_id: UnreadableId::Null,
         server_requests: true,
         polling: false,
+        tasks: false,
+        asks_more: false,
     };
 
     /// Rules of 2025-03-26.
@@ -196,6 +202,8 @@ impl RevisionRules {
     pub const V2025_11_25: Self = Self {
         unreadable_id: UnreadableId::Absent,
         polling: true,
+        tasks: true,
+        asks_more: true,
         ..Self::V2025_06_18
     };
 
@@ -207,6 +215,7 @@ impl RevisionRules {
         resource_not_found_code: -32602,
         server_requests: false,
         polling: false,
+        tasks: false,
         ..Self::V2025_11_25
     };
 }

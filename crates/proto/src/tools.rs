@@ -5,6 +5,7 @@
 use crate::content::Content;
 use crate::icon::Icon;
 use crate::object::{Meta, RawJson, open_object};
+use crate::tasks::TaskMetadata;
 
 open_object! {
     /// A tool that a server offers to a model.
@@ -89,6 +90,8 @@ open_object! {
         optional {
             /// Its arguments, an object.
             arguments: RawJson = "arguments",
+            /// The wish to have it worked on as a task (only 2025-11-25).
+            task: Box<TaskMetadata> = "task",
             /// Attached metadata.
             meta: Box<Meta> = "_meta",
         }

@@ -26,6 +26,7 @@ pub struct SchemaCheck {
     document: Value,
     definitions: &'static str,
     compiled: HashMap<String, Validator>,
+    /// Which definition the result of a request must fit, by the author and the id of the request.
     asked: HashMap<(Author, String), String>,
 }
 
@@ -59,8 +60,8 @@ impl SchemaCheck {
             self.remember(author, part);
         }
         if let (Some(id), Some(method)) = (message.get("id"), message["method"].as_str()) {
-            self.asked
-                .insert((author, id.to_string()), method.to_owned());
+            let result = self.result_of(method, &message["params"]);
+            self.asked.insert((author, id.to_string()), result);
         }
     }
 
@@ -125,18 +126,29 @@ impl SchemaCheck {
             Author::Server => Author::Client,
         };
         let id = message["id"].to_string();
-        let method = self
+        let name = self
             .asked
             .get(&(asker, id))
             .ok_or_else(|| format!("a result of no request: {message}"))?;
-        let request = self.by_method(method, "Request").unwrap_or_default();
+        Ok((name.clone(), message["result"].clone()))
+    }
+
+    fn result_of(&self, method: &str, params: &Value) -> String {
+        if params.get("task").is_some() && self.definition("CreateTaskResult").is_some() {
+            return "CreateTaskResult".to_owned();
+        }
+        let request = match method {
+            // It has the form of what the task's own request gives, and only tools make tasks.
+            "tasks/result" => "tools/call",
+            method => method,
+        };
+        let request = self.by_method(request, "Request").unwrap_or_default();
         let result = request.replace("Request", "Result");
-        let name = if self.definition(&result).is_some() {
+        if self.definition(&result).is_some() {
             result
         } else {
             "EmptyResult".to_owned()
-        };
-        Ok((name, message["result"].clone()))
+        }
     }
 
     fn by_method(&self, method: &str, kind: &str) -> Option<String> {

@@ -6,7 +6,9 @@ use std::task::{Context as TaskContext, Poll};
 
 use compere_proto::connection::Inbound;
 use compere_proto::connection::session::Session as Machine;
-use compere_proto::elicitation::{ElicitParams, ElicitResult};
+use compere_proto::elicitation::{
+    ElicitAction, ElicitParams, ElicitResult, ElicitationCompleteParams, UrlElicitation,
+};
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::logging::LogMessage;
 use compere_proto::resources::ResourceParams;
@@ -66,6 +68,10 @@ pub enum Changed {
 pub(crate) struct Handlers {
     pub(crate) on_sample: Option<Answer<CreateMessageParams, CreateMessageResult>>,
     pub(crate) on_elicit: Option<Answer<ElicitParams, ElicitResult>>,
+    pub(crate) on_elicit_url: Option<Answer<UrlElicitation, ElicitAction>>,
+    pub(crate) on_elicitation_complete: Option<Arc<dyn Fn(String) + Send + Sync>>,
+    /// Can the model that answers sampling use tools?
+    pub(crate) samples_with_tools: bool,
     pub(crate) on_log: Option<Arc<dyn Fn(LogMessage) + Send + Sync>>,
     pub(crate) on_changed: Option<Arc<dyn Fn(Changed) + Send + Sync>>,
     pub(crate) on_updated: Option<Arc<dyn Fn(String) + Send + Sync>>,
@@ -118,6 +124,14 @@ impl Listener for ClientSide {
             }
             Method::PromptsListChanged => changed(Changed::Prompts),
             Method::ResourcesListChanged => changed(Changed::Resources),
+            Method::ElicitationComplete => {
+                if let (Some(on_complete), Ok(params)) = (
+                    &handlers.on_elicitation_complete,
+                    params.decode::<ElicitationCompleteParams>(),
+                ) {
+                    on_complete(params.elicitation_id);
+                }
+            }
             Method::ResourcesUpdated => {
                 if let (Some(on_updated), Ok(params)) =
                     (&handlers.on_updated, params.decode::<ResourceParams>())
@@ -149,18 +163,19 @@ impl Side for ClientSide {
             Method::RootsList => Started::Done(Outcome::ListRoots(
                 ListRootsResult::new().roots(self.roots.get()),
             )),
+            Method::SamplingCreateMessage if self.brings_tools(params) => Started::Done(
+                ErrorObject::invalid_params(
+                    "The model here uses no tools; sampling.tools was not declared",
+                )
+                .into(),
+            ),
             Method::SamplingCreateMessage => self.ask(
                 params,
                 self.handlers.on_sample.clone(),
                 Outcome::CreateMessage,
                 context,
             ),
-            Method::ElicitationCreate => self.ask(
-                params,
-                self.handlers.on_elicit.clone(),
-                Outcome::Elicit,
-                context,
-            ),
+            Method::ElicitationCreate => self.elicit(params, context),
             other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
         }
     }
@@ -179,6 +194,45 @@ impl Side for ClientSide {
 }
 
 impl ClientSide {
+    fn brings_tools(&self, params: &Params<'_>) -> bool {
+        let brings = |member| params.get(member).is_some_and(|value| value != "null");
+        !self.handlers.samples_with_tools && (brings("tools") || brings("toolChoice"))
+    }
+
+    /// A form, or a page to go to; a mode that was not declared is refused.
+    fn elicit(&self, params: &Params<'_>, context: &mut TaskContext<'_>) -> Started {
+        let refused = |what: &str| {
+            let error = ErrorObject::invalid_params(format!("This client cannot be asked {what}"));
+            Started::Done(error.into())
+        };
+        match params.get_str("mode").as_deref() {
+            None | Some("form") => match self.handlers.on_elicit.clone() {
+                None => refused("to fill in a form"),
+                handler => self.ask(params, handler, Outcome::Elicit, context),
+            },
+            Some("url") => {
+                let Some(handler) = self.handlers.on_elicit_url.clone() else {
+                    return refused("to open a page");
+                };
+                let answer: Answer<ElicitParams, ElicitResult> =
+                    boxed(move |params: ElicitParams| {
+                        let page = UrlElicitation::of(&params);
+                        let answering = page.map(|page| handler(page));
+                        async move {
+                            match answering {
+                                Some(answering) => answering.await.map(ElicitResult::new),
+                                None => Err(Refusal::with(ErrorObject::invalid_params(
+                                    "A page to open has url and elicitationId",
+                                ))),
+                            }
+                        }
+                    });
+                self.ask(params, Some(answer), Outcome::Elicit, context)
+            }
+            Some(_) => refused("in this mode"),
+        }
+    }
+
     fn ask<P, R>(
         &self,
         params: &Params<'_>,
@@ -220,7 +274,7 @@ impl ClientSide {
         match work.poll(context, None) {
             Poll::Ready(outcome) => Started::Done(outcome),
             Poll::Pending => {
-                let call = Arc::new(CallShared::new(self.peer.clone(), None, None));
+                let call = Arc::new(CallShared::new(self.peer.clone(), None, None, None));
                 Started::Pending(work, call)
             }
         }

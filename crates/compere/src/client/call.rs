@@ -1,7 +1,6 @@
 //! One call of a tool, and its result.
 
 use std::future::{Future, IntoFuture};
-use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +9,17 @@ use compere_proto::Method;
 use compere_proto::error::{Misuse, PeerMisbehaved};
 use compere_proto::object::{Meta, RawJson};
 use compere_proto::progress::ProgressParams;
-use compere_proto::tools::{CallToolParams, CallToolResult};
+use compere_proto::tasks::{CreateTaskResult, TaskMetadata};
+use compere_proto::tools::CallToolParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::client::output::ToolOutput;
 use crate::client::promises::Promises;
+use crate::client::task::TaskHandle;
 use crate::driver::outbox::OnProgress;
 use crate::driver::peer::{Peer, RequestOptions};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// A call that is about to be made: await it, after setting what is unusual.
 ///
@@ -33,6 +35,8 @@ pub struct CallTool {
     arguments: Result<RawJson, String>,
     options: RequestOptions,
     promises: Arc<Promises>,
+    /// Worked on as a task, and kept for so long.
+    task: Option<Option<Duration>>,
 }
 
 impl CallTool {
@@ -48,6 +52,7 @@ impl CallTool {
             name,
             arguments: RawJson::from_value(arguments).map_err(|error| error.to_string()),
             options: RequestOptions::default(),
+            task: None,
         }
     }
 
@@ -68,6 +73,100 @@ impl CallTool {
         self.options.on_progress = Some(Box::new(on_progress) as OnProgress);
         self
     }
+
+    /// Has the call worked on as a task (only 2025-11-25), kept for at most so long; awaiting it waits
+    /// for the result all the same. A tool that was listed and must be called so is, without this.
+    pub fn as_task(mut self, keep: Option<Duration>) -> Self {
+        self.task = Some(keep);
+        self
+    }
+
+    /// Makes a task of the call and gives the handle on it at once.
+    ///
+    /// Fails if the server, the tool or the revision has no tasks.
+    ///
+    /// Cancel safety: dropping the future withdraws the call; whether a task was made by then is
+    /// unknown.
+    pub async fn start(mut self) -> Result<TaskHandle> {
+        self.task.get_or_insert(None);
+        let peer = self.peer.clone();
+        let result: CreateTaskResult = self.send().await?;
+        Ok(TaskHandle::new(peer, result.task.task_id))
+    }
+
+    fn has_tasks(&self) -> bool {
+        let agreed = self.peer.agreed.get();
+        agreed.is_some_and(|agreed| {
+            agreed.revision.rules().tasks && agreed.server_capabilities.takes_tool_tasks()
+        })
+    }
+
+    async fn send<R: DeserializeOwned>(self) -> Result<R> {
+        let has_tasks = self.has_tasks();
+        let arguments = self
+            .arguments
+            .map_err(|why| Error::from(compere_proto::Error::from(Misuse::NotSerializable(why))))?;
+        let wants_progress = self.options.on_progress.is_some();
+        let mut params = CallToolParams::new(self.name.as_str());
+        if arguments.get() != "null" {
+            params.arguments = Some(arguments);
+        }
+        if let Some(keep) = self.task {
+            if !has_tasks {
+                let why = "the server has no tasks in this revision".to_owned();
+                return Err(compere_proto::Error::from(Misuse::Other(why)).into());
+            }
+            let mut wish = TaskMetadata::new();
+            wish.ttl = keep.and_then(|keep| u64::try_from(keep.as_millis()).ok());
+            params.task = Some(Box::new(wish));
+        }
+        self.peer
+            .request(Method::ToolsCall, self.options, |id| {
+                if wants_progress {
+                    params.meta = Some(Box::new(Meta::with_progress_token(id)));
+                }
+                Some(params)
+            })
+            .decode(Method::ToolsCall)
+            .await
+    }
+
+    async fn call(mut self) -> Result<ToolOutput> {
+        if self.task.is_none() && self.promises.is_only_a_task(&self.name) && self.has_tasks() {
+            self.task = Some(None);
+        }
+        let (name, peer) = (self.name.clone(), self.peer.clone());
+        let promises = self.promises.clone();
+        let output = match self.task {
+            None => ToolOutput(self.send().await?),
+            Some(_) => {
+                let handle = self.start().await?;
+                let mut withdrawn = Withdrawn(Some(handle.clone()));
+                let output = handle.result().await;
+                withdrawn.0 = None;
+                output?
+            }
+        };
+        match promises.check(&name, &output, &peer.limits) {
+            Ok(()) => Ok(output),
+            Err(why) => {
+                let why = format!("structuredContent: {why}");
+                let fault = PeerMisbehaved::ResultDoesNotFit(Method::ToolsCall, why);
+                Err(compere_proto::Error::from(fault).into())
+            }
+        }
+    }
+}
+
+/// A task that is withdrawn when nobody waits for it any more.
+struct Withdrawn(Option<TaskHandle>);
+
+impl Drop for Withdrawn {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abandon();
+        }
+    }
 }
 
 impl IntoFuture for CallTool {
@@ -75,87 +174,6 @@ impl IntoFuture for CallTool {
     type IntoFuture = Pin<Box<dyn Future<Output = Result<ToolOutput>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let arguments = self.arguments.map_err(|why| {
-                Error::from(compere_proto::Error::from(Misuse::NotSerializable(why)))
-            })?;
-            let wants_progress = self.options.on_progress.is_some();
-            let mut params = CallToolParams::new(self.name.as_str());
-            if arguments.get() != "null" {
-                params.arguments = Some(arguments);
-            }
-            let result: CallToolResult = self
-                .peer
-                .request(Method::ToolsCall, self.options, |id| {
-                    if wants_progress {
-                        params.meta = Some(Box::new(Meta::with_progress_token(id)));
-                    }
-                    Some(params)
-                })
-                .decode(Method::ToolsCall)
-                .await?;
-            match self.promises.check(&self.name, &result, &self.peer.limits) {
-                Ok(()) => Ok(ToolOutput(result)),
-                Err(why) => {
-                    let why = format!("structuredContent: {why}");
-                    let fault = PeerMisbehaved::ResultDoesNotFit(Method::ToolsCall, why);
-                    Err(compere_proto::Error::from(fault).into())
-                }
-            }
-        })
-    }
-}
-
-/// What a tool answered. A failure of the tool itself is an output too: see
-/// [`CallToolResult::failed`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct ToolOutput(pub CallToolResult);
-
-impl ToolOutput {
-    /// The data of the result as a type: structured content if there is any (unwrapped from
-    /// `{"result": …}` where that does not fit as it is), else the text as JSON, else the text
-    /// itself. Fails if the tool failed.
-    pub fn data<T: DeserializeOwned>(&self) -> Result<T> {
-        if self.0.failed() {
-            return Err(Error::new(ErrorKind::ToolFailed(self.0.joined_text())));
-        }
-        let unexpected = |error: serde_json::Error| {
-            Error::because(
-                ErrorKind::UnexpectedData,
-                "the result has another shape",
-                error,
-            )
-        };
-        if let Some(structured) = &self.0.structured_content {
-            return structured.decode().or_else(|error| {
-                #[derive(serde::Deserialize)]
-                struct Wrapped<T> {
-                    result: T,
-                }
-
-                structured
-                    .decode::<Wrapped<T>>()
-                    .map(|wrapped| wrapped.result)
-                    .map_err(|_| unexpected(error))
-            });
-        }
-        let text = self.0.joined_text();
-        serde_json::from_str(&text).or_else(|error| {
-            let as_text = serde_json::Value::String(text);
-            serde_json::from_value(as_text).map_err(|_| unexpected(error))
-        })
-    }
-
-    /// The result itself.
-    pub fn into_inner(self) -> CallToolResult {
-        self.0
-    }
-}
-
-impl Deref for ToolOutput {
-    type Target = CallToolResult;
-
-    fn deref(&self) -> &CallToolResult {
-        &self.0
+        Box::pin(self.call())
     }
 }

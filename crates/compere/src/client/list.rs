@@ -10,6 +10,7 @@ use compere_proto::prompts::{ListPromptsResult, Prompt};
 use compere_proto::resources::{
     ListResourceTemplatesResult, ListResourcesResult, Resource, ResourceTemplate,
 };
+use compere_proto::tasks::{ListTasksResult, Task};
 use compere_proto::tools::{ListToolsResult, Tool};
 use serde::de::DeserializeOwned;
 
@@ -40,6 +41,7 @@ macro_rules! page {
 }
 
 page!(ListToolsResult, Tool, tools, Method::ToolsList);
+page!(ListTasksResult, Task, tasks, Method::TasksList);
 page!(ListPromptsResult, Prompt, prompts, Method::PromptsList);
 page!(
     ListResourcesResult,

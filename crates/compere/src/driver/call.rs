@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
 use crate::server::reply::ToolError;
+use crate::server::tasks::TaskEntry;
 
 /// A boxed future of a handler.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -37,6 +38,8 @@ pub(crate) struct CallShared {
     pub(crate) peer: Peer,
     pub(crate) token: Option<ProgressToken>,
     pub(crate) input: Option<Input>,
+    /// The task that this call is worked on as.
+    pub(crate) task: Option<Arc<TaskEntry>>,
     gate: Mutex<ProgressGate>,
     finished: AtomicBool,
     cancelled: AtomicBool,
@@ -44,12 +47,18 @@ pub(crate) struct CallShared {
 }
 
 impl CallShared {
-    pub(crate) fn new(peer: Peer, token: Option<ProgressToken>, input: Option<Input>) -> Self {
+    pub(crate) fn new(
+        peer: Peer,
+        token: Option<ProgressToken>,
+        input: Option<Input>,
+        task: Option<Arc<TaskEntry>>,
+    ) -> Self {
         let gate = Mutex::new(ProgressGate::new(&peer.limits));
         Self {
             peer,
             token,
             input,
+            task,
             gate,
             finished: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),

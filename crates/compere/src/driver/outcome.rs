@@ -9,6 +9,7 @@ use compere_proto::prompts::GetPromptResult;
 use compere_proto::resources::ReadResourceResult;
 use compere_proto::roots::ListRootsResult;
 use compere_proto::sampling::CreateMessageResult;
+use compere_proto::tasks::{CreateTaskResult, ListTasksResult, Task};
 use compere_proto::tools::CallToolResult;
 use compere_proto::wire::encode::{self, EncodeId};
 use compere_proto::wire::project::Project;
@@ -25,6 +26,9 @@ pub(crate) enum Outcome {
     CreateMessage(CreateMessageResult),
     ListRoots(ListRootsResult),
     Elicit(ElicitResult),
+    CreateTask(Box<CreateTaskResult>),
+    Task(Box<Task>),
+    Tasks(ListTasksResult),
     Empty,
     /// A page of a list, already encoded for the revision.
     Page(std::sync::Arc<[u8]>),
@@ -49,6 +53,9 @@ impl Outcome {
             Self::ListRoots(result) => projected(buffer, id, revision, result),
             Self::Complete(result) => write(buffer, id, revision, &result),
             Self::Elicit(result) => write(buffer, id, revision, &result),
+            Self::CreateTask(result) => write(buffer, id, revision, &result),
+            Self::Task(task) => write(buffer, id, revision, &task),
+            Self::Tasks(result) => write(buffer, id, revision, &result),
             Self::Empty => write(buffer, id, revision, &Empty::new()),
             Self::Page(page) if revision.era() == Era::Stateless => {
                 encode::raw_result(buffer, id, &stateless::complete(&page));

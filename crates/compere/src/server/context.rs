@@ -8,20 +8,24 @@ use std::future::Future;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use compere_proto::capability::Capability;
 use compere_proto::connection::progress_gate::Step;
 use compere_proto::connection::stateless::{self, InputRequest};
-use compere_proto::elicitation::{ElicitParams, ElicitResult};
-use compere_proto::error::{Misuse, PeerMisbehaved};
+use compere_proto::elicitation::{
+    ElicitAction, ElicitParams, ElicitResult, ElicitationCompleteParams, UrlElicitation,
+};
+use compere_proto::error::{Misuse, PeerIncompatible, PeerMisbehaved};
 use compere_proto::lifecycle::Implementation;
 use compere_proto::logging::{LogMessage, LoggingLevel};
 use compere_proto::object::RawJson;
 use compere_proto::pagination::Empty;
 use compere_proto::roots::{ListRootsResult, Root};
 use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
+use compere_proto::tasks::RELATED_TASK;
 use compere_proto::wire::decode::without_position;
 use compere_proto::wire::encode;
 use compere_proto::wire::project::Project;
-use compere_proto::{Error as ProtocolError, Method};
+use compere_proto::{Error as ProtocolError, Method, Revision};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -165,8 +169,30 @@ impl Context {
         key: &str,
         params: CreateMessageParams,
     ) -> Result<CreateMessageResult> {
+        if params.tools.is_some() || params.tool_choice.is_some() {
+            self.may_give_tools()?;
+        }
         self.ask_projected(key, Method::SamplingCreateMessage, "sampling", params)
             .await
+    }
+
+    /// Tools are for a model whose client has declared that it can use them.
+    fn may_give_tools(&self) -> Result<()> {
+        let declared = match (&self.call.input, self.call.peer.agreed.get()) {
+            (Some(input), _) => input.client_capabilities.samples_with_tools(),
+            (None, Some(agreed)) => {
+                agreed.revision.rules().asks_more && agreed.client_capabilities.samples_with_tools()
+            }
+            (None, None) => false,
+        };
+        if declared {
+            return Ok(());
+        }
+        let missing = PeerIncompatible::MissingCapability {
+            capability: Capability::SamplingTools,
+            method: Method::SamplingCreateMessage,
+        };
+        Err(ProtocolError::from(missing).into())
     }
 
     /// Asks the person (from 2025-06-18 on).
@@ -199,6 +225,52 @@ impl Context {
         })
     }
 
+    /// Sends the person to a page (only 2025-11-25), for what must not pass through the client: signing
+    /// in somewhere, paying, a secret. [`Elicited::Accepted`] says that they agreed to open it, not that
+    /// they are done there; that is for the server to notice, and to tell with
+    /// [`Context::elicitation_complete`].
+    ///
+    /// The URL must be `https`, or of this machine, hold nothing secret and open nothing by itself: find
+    /// out on the page who is there.
+    ///
+    /// Fails if the client cannot be asked that.
+    ///
+    /// Cancel safety: dropping the future withdraws the question.
+    pub async fn elicit_url(&self, key: &str, page: &UrlElicitation) -> Result<Elicited<()>> {
+        let (revision, declared) = match (&self.call.input, self.call.peer.agreed.get()) {
+            (None, Some(agreed)) => (agreed.revision, agreed.client_capabilities.elicits_urls()),
+            _ => (Revision::V2024_11_05, false),
+        };
+        let method = Method::ElicitationCreate;
+        if !revision.rules().asks_more {
+            return Err(ProtocolError::from(PeerIncompatible::MethodNotInRevision(
+                method, revision,
+            ))
+            .into());
+        }
+        if !declared {
+            let capability = Capability::Elicitation;
+            let missing = PeerIncompatible::MissingCapability { capability, method };
+            return Err(ProtocolError::from(missing).into());
+        }
+        let result: ElicitResult = self
+            .ask(key, method, "elicitation", Some(page.params()))
+            .await?;
+        Ok(match result.action {
+            ElicitAction::Accept => Elicited::Accepted(()),
+            ElicitAction::Decline => Elicited::Declined,
+            ElicitAction::Cancel => Elicited::Cancelled,
+        })
+    }
+
+    /// Tells the client of this call that the person is done with a page.
+    pub fn elicitation_complete(&self, elicitation_id: &str) {
+        let params = ElicitationCompleteParams::new(elicitation_id);
+        self.call
+            .peer
+            .notify(Method::ElicitationComplete, Some(&params));
+    }
+
     async fn ask_projected<P: Serialize + Project, R: DeserializeOwned>(
         &self,
         key: &str,
@@ -220,16 +292,7 @@ impl Context {
         params: Option<P>,
     ) -> Result<R> {
         let Some(input) = &self.call.input else {
-            let options = RequestOptions {
-                timeout: Some(None),
-                on_progress: None,
-            };
-            return self
-                .call
-                .peer
-                .request(method, options, |_| params)
-                .decode(method)
-                .await;
+            return self.ask_live(method, params).await;
         };
         if let Some(answer) = input.answers.get(key) {
             return answer
@@ -266,6 +329,35 @@ impl Context {
         std::future::pending().await
     }
 
+    /// A live request to the client. A task waits for input meanwhile, and says so.
+    async fn ask_live<P: Serialize, R: DeserializeOwned>(
+        &self,
+        method: Method,
+        params: Option<P>,
+    ) -> Result<R> {
+        let options = RequestOptions {
+            timeout: Some(None),
+            on_progress: None,
+        };
+        let Some(task) = &self.call.task else {
+            let peer = &self.call.peer;
+            return peer
+                .request(method, options, |_| params)
+                .decode(method)
+                .await;
+        };
+        let params = Related {
+            params,
+            task: &task.id,
+        };
+        let peer = self.call.peer.on(task.route());
+        let asking = peer.request(method, options, |_| Some(params));
+        task.asks(true);
+        let answer = asking.decode(method).await;
+        task.asks(false);
+        answer
+    }
+
     /// Runs an effect that must happen once however often the handler runs. On a session that is
     /// always; for a stateless client it needs sealed state, which is not there yet, and fails.
     pub async fn once<T, F>(&self, key: &str, effect: F) -> Result<T>
@@ -294,6 +386,29 @@ impl Context {
     /// The server, to change what it offers.
     pub fn server(&self) -> ServerHandle {
         ServerHandle::new(self.session.core.clone())
+    }
+}
+
+/// Params that name the task that they belong to.
+struct Related<'a, P> {
+    params: Option<P>,
+    task: &'a str,
+}
+
+impl<P: Serialize> Serialize for Related<'_, P> {
+    fn serialize<S: serde::Serializer>(
+        &self,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        use serde::ser::Error;
+
+        let params = self.params.as_ref().map(serde_json::to_value).transpose();
+        let mut params = params.map_err(Error::custom)?.unwrap_or_default();
+        if params.is_null() {
+            params = serde_json::json!({});
+        }
+        params["_meta"][RELATED_TASK] = serde_json::json!({ "taskId": self.task });
+        params.serialize(serializer)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use compere_proto::capability::{ListCapability, ResourcesCapability, ServerCapabilities};
 use compere_proto::connection::session::{PingPlan, SessionConfig};
 use compere_proto::lifecycle::Implementation;
+use compere_proto::tasks::TaskSupport;
 use compere_proto::{Era, Limits, Method, Revision};
 use serde_json::Map;
 
@@ -15,6 +16,7 @@ use crate::server::extract::States;
 use crate::server::registry::Registry;
 use crate::server::reply::ToolError;
 use crate::server::session::{Session, SessionShared};
+use crate::server::tasks::Tasks;
 
 pub(crate) type SessionHook = Arc<dyn Fn(&Session) + Send + Sync>;
 pub(crate) type SubscribeHook = Arc<dyn Fn(&Session, &str) -> Result<(), ToolError> + Send + Sync>;
@@ -49,6 +51,7 @@ pub(crate) struct ServerCore {
     epoch: AtomicU64,
     sessions: Mutex<HashMap<u64, Weak<SessionShared>>>,
     next_session: AtomicU64,
+    pub(crate) tasks: Tasks,
     session_config: Arc<SessionConfig>,
     limits: Arc<Limits>,
 }
@@ -64,6 +67,7 @@ impl ServerCore {
             epoch: AtomicU64::new(0),
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
+            tasks: Tasks::default(),
             session_config,
             limits,
         })
@@ -185,6 +189,18 @@ fn capabilities(options: &ServerOptions, registry: &Registry) -> ServerCapabilit
             resources.subscribe = Some(true);
         }
         capabilities.resources = Some(resources);
+    }
+    if registry
+        .tools
+        .iter()
+        .any(|tool| tool.tool.task_support != TaskSupport::Forbidden)
+    {
+        let tasks = serde_json::json!({
+            "list": {},
+            "cancel": {},
+            "requests": {"tools": {"call": {}}},
+        });
+        capabilities.tasks = Some(tasks.into());
     }
     if !registry.completers.is_empty() {
         capabilities.completions = Some(Map::new().into());

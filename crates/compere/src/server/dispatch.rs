@@ -10,7 +10,8 @@ use compere_proto::connection::session::Session as Machine;
 use compere_proto::connection::stateless::{self, Envelope};
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::resources::ResourceParams;
-use compere_proto::wire::decode::without_position;
+use compere_proto::tasks::{CreateTaskResult, TaskMetadata, TaskSupport};
+use compere_proto::wire::decode::{decode, without_position};
 use compere_proto::wire::scan::Params;
 use compere_proto::wire::tape::Kind;
 use compere_proto::{Method, Moment, Revision};
@@ -19,7 +20,7 @@ use crate::driver::call::{Handling, Input, Work, panicked};
 use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
-use crate::driver::{Driver, Listener, Side, Started};
+use crate::driver::{self, Driver, Listener, Side, Started};
 use crate::error::Error;
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
@@ -29,6 +30,8 @@ use crate::server::registry::{CompletionReferenceKey, Registry, check_uri};
 use crate::server::reply::resource_not_found;
 use crate::server::resources::ResourceHandler;
 use crate::server::session::{Session, SessionShared};
+use crate::server::tasks::TaskEntry;
+use crate::server::tools::ServerTool;
 use crate::transport::ByteStream;
 
 /// A new connection of a server.
@@ -173,6 +176,7 @@ impl Dispatch {
             route,
             token: inbound.progress_token.clone(),
             input: None,
+            task: None,
         };
         let params = &inbound.params;
         match inbound.method {
@@ -206,6 +210,7 @@ impl Dispatch {
                 answers: stateless::input_responses(&inbound.params),
                 questions: std::sync::Mutex::default(),
             }),
+            task: None,
         };
         let started = self.route(
             None::<&mut Machine>,
@@ -250,7 +255,11 @@ impl Dispatch {
         context: &mut TaskContext<'_>,
     ) -> Started {
         match method {
-            Method::ToolsCall => self.call_tool(rate, now, params, request, context),
+            Method::ToolsCall => self.call_tool(rate, now, params, revision, request, context),
+            Method::TasksGet | Method::TasksResult | Method::TasksCancel => {
+                self.task(method, params, &request, context)
+            }
+            Method::TasksList => Started::Done(self.list_tasks(params)),
             Method::PromptsGet => self.get_prompt(params, request, context),
             Method::ResourcesRead => self.read_resource(params, revision, request, context),
             Method::CompletionComplete => self.complete(rate, now, params, request, context),
@@ -288,6 +297,7 @@ impl Dispatch {
         rate: Option<&mut impl Conversation>,
         now: Moment,
         params: &Params<'_>,
+        revision: Revision,
         request: Request,
         context: &mut TaskContext<'_>,
     ) -> Started {
@@ -312,10 +322,124 @@ impl Dispatch {
                 compere_proto::tools::CallToolResult::error(text),
             ));
         }
+        let mut request = request;
+        if let Err(error) = self.as_task(&name, &registered.tool, params, revision, &mut request) {
+            return Started::Done(error.into());
+        }
+        let task = request.task.clone();
         let call = Call::new(&self.session, arguments, None, request);
         let handler = &registered.tool.handler;
         let begun = guarded(&name, || Handling::Tool(handler.call(&call)));
-        start(begun, &call, context)
+        match task {
+            Some(task) => self.start_task(&task, begun, &call),
+            None => start(begun, &call, context),
+        }
+    }
+
+    /// Makes a task of a call if that was asked for and the tool and the revision have it.
+    fn as_task(
+        &self,
+        name: &str,
+        tool: &ServerTool,
+        params: &Params<'_>,
+        revision: Revision,
+        request: &mut Request,
+    ) -> Result<(), ErrorObject> {
+        if !revision.rules().tasks {
+            return Ok(());
+        }
+        let wanted = params.node("task").filter(|node| node.kind() != Kind::Null);
+        let refused = |what: &str| {
+            let shown: String = name.chars().take(128).collect();
+            Err(ErrorObject::new(
+                code::METHOD_NOT_FOUND,
+                format!("The tool {shown} {what} as a task"),
+            ))
+        };
+        match (tool.task_support, wanted) {
+            (TaskSupport::Forbidden, Some(_)) => refused("cannot be called"),
+            (TaskSupport::Required, None) => refused("must be called"),
+            (_, None) => Ok(()),
+            (_, Some(wanted)) => {
+                let wanted: TaskMetadata = decode(wanted).map_err(|error| {
+                    let why = without_position(&error);
+                    ErrorObject::invalid_params(format!("Invalid params: task: {why}"))
+                })?;
+                let core = &self.session.core;
+                let task = core
+                    .tasks
+                    .create(&self.session, wanted.ttl, &core.options.limits)?;
+                // What it says belongs to no request any more.
+                request.route = Route::GENERAL;
+                request.task = Some(task);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets a handler run on by itself; its call is answered with the task.
+    fn start_task(&self, task: &Arc<TaskEntry>, begun: Begun, call: &Call<'_>) -> Started {
+        match begun {
+            Ok(work) => {
+                let shared = call.shared().clone();
+                task.belongs_to(shared.clone());
+                let grace = self.session.core.options.limits.grace;
+                let running = task.clone();
+                tokio::spawn(async move {
+                    running.finish(driver::call::run(work, shared, grace).await);
+                });
+            }
+            Err(outcome) => task.finish(Some(outcome)),
+        }
+        let result = CreateTaskResult::new(task.task());
+        Started::Done(Outcome::CreateTask(Box::new(result)))
+    }
+
+    fn task(
+        &self,
+        method: Method,
+        params: &Params<'_>,
+        request: &Request,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let Some(id) = params.get_str("taskId") else {
+            return missing("taskId");
+        };
+        let task = match self.session.core.tasks.find(&self.session, &id) {
+            Ok(task) => task,
+            Err(error) => return Started::Done(error.into()),
+        };
+        match method {
+            Method::TasksGet => Started::Done(Outcome::Task(Box::new(task.task()))),
+            Method::TasksCancel => Started::Done(match task.cancel() {
+                Ok(task) => Outcome::Task(Box::new(task)),
+                Err(error) => error.into(),
+            }),
+            _ => {
+                let name: Box<str> = "tasks/result".into();
+                let handling = Handling::Other(Box::pin(task.result(request.route)));
+                let waiting = Request {
+                    route: request.route,
+                    ..Request::default()
+                };
+                let call = Call::new(&self.session, Arguments::NONE, None, waiting);
+                start(Ok(Work { handling, name }), &call, context)
+            }
+        }
+    }
+
+    fn list_tasks(&self, params: &Params<'_>) -> Outcome {
+        let cursor = params.get_str("cursor");
+        let size = self.session.core.options.page_size;
+        match self
+            .session
+            .core
+            .tasks
+            .page(&self.session, cursor.as_deref(), size)
+        {
+            Ok(page) => Outcome::Tasks(page),
+            Err(error) => error.into(),
+        }
     }
 
     fn get_prompt(

@@ -19,6 +19,7 @@ use crate::driver::exchange::Route;
 use crate::server::context::Context;
 use crate::server::reply::ToolError;
 use crate::server::session::SessionShared;
+use crate::server::tasks::TaskEntry;
 use crate::server::{schema, texts};
 
 /// Values that handlers share, by type.
@@ -73,6 +74,7 @@ pub(crate) struct Request {
     pub(crate) route: Route,
     pub(crate) token: Option<ProgressToken>,
     pub(crate) input: Option<Input>,
+    pub(crate) task: Option<Arc<TaskEntry>>,
 }
 
 /// One call of a handler, its arguments still raw.
@@ -85,6 +87,7 @@ pub struct Call<'a> {
     route: Route,
     token: std::cell::RefCell<Option<ProgressToken>>,
     input: std::cell::RefCell<Option<Input>>,
+    task: Option<Arc<TaskEntry>>,
     shared: OnceCell<Arc<CallShared>>,
 }
 
@@ -103,6 +106,7 @@ impl<'a> Call<'a> {
             route: request.route,
             token: std::cell::RefCell::new(request.token),
             input: std::cell::RefCell::new(request.input),
+            task: request.task,
             shared: OnceCell::new(),
         }
     }
@@ -151,6 +155,7 @@ impl<'a> Call<'a> {
                 self.session.peer.on(self.route),
                 self.token.take(),
                 self.input.take(),
+                self.task.clone(),
             ))
         })
     }

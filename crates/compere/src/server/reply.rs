@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use compere_proto::content::Content;
+use compere_proto::elicitation::UrlElicitation;
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::object::RawJson;
 use compere_proto::prompts::{GetPromptResult, PromptMessage};
@@ -37,6 +38,18 @@ impl ToolError {
     /// An error of the protocol instead of a result, with a code.
     pub fn protocol(error: ErrorObject) -> Self {
         Self(Kind::Protocol(error))
+    }
+
+    /// The person must first go to these pages (only 2025-11-25); then the client may try again.
+    pub fn url_elicitation_required(pages: &[UrlElicitation]) -> Self {
+        let pages: Vec<_> = pages.iter().map(UrlElicitation::params).collect();
+        let error = ErrorObject::new(
+            code::URL_ELICITATION_REQUIRED,
+            "The person must go to a page first",
+        );
+        Self(Kind::Protocol(
+            error.with_data(&serde_json::json!({ "elicitations": pages })),
+        ))
     }
 
     /// There is no such resource.

@@ -11,6 +11,7 @@ use compere_proto::Moment;
 use compere_proto::connection::rate::Rate;
 use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::object::RawJson;
+use compere_proto::tasks::TaskSupport;
 use compere_proto::tools::{CallToolResult, Tool, ToolAnnotations};
 use schemars::Schema;
 use tower_layer::Layer;
@@ -131,6 +132,7 @@ pub struct ServerTool {
     pub(crate) handler: Arc<dyn ToolHandler>,
     pub(crate) visible: Option<Visible>,
     pub(crate) rate: CallRate,
+    pub(crate) task_support: TaskSupport,
     pub(crate) states: Vec<(TypeId, &'static str)>,
     validate: Validate,
     input: SchemaSource,
@@ -180,6 +182,7 @@ where
         }),
         visible: None,
         rate: CallRate::default(),
+        task_support: TaskSupport::default(),
         states: H::required_states(),
         validate: Validate::Auto,
         input: SchemaSource::Type(H::input_schema),
@@ -255,6 +258,16 @@ impl ServerTool {
     #[must_use]
     pub fn unlimited_rate(mut self) -> Self {
         self.rate = CallRate::Unlimited;
+        self
+    }
+
+    /// Says that the tool may, or must, be called as a task: the call is answered with a handle, and
+    /// the result is fetched later. Only 2025-11-25 has tasks; in other revisions the tool is called
+    /// as usual. A server declares tasks if one of its tools has this when it starts.
+    #[must_use]
+    pub fn task_support(mut self, support: TaskSupport) -> Self {
+        self.task_support = support;
+        self.definition.execution = support.execution();
         self
     }
 

@@ -624,6 +624,7 @@ impl Project for Implementation {
 
 impl Project for ClientCapabilities {
     fn step_down(&mut self, to: Revision) {
+        let forms = self.elicits_forms();
         let Self {
             experimental: _,
             roots: _,
@@ -642,7 +643,12 @@ impl Project for ClientCapabilities {
             V2025_11_25 => *extensions = None,
             V2025_06_18 => {
                 bare(sampling);
-                bare(elicitation);
+                // There are forms only, and who has none cannot be asked.
+                if forms {
+                    bare(elicitation);
+                } else {
+                    *elicitation = None;
+                }
                 *tasks = None;
             }
             V2025_03_26 => *elicitation = None,

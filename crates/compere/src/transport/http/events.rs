@@ -32,6 +32,9 @@ pub struct EventReader {
     name: String,
     data: Vec<u8>,
     has_data: bool,
+    /// The id of the event that is being read.
+    id: Option<String>,
+    /// The id of the last event that was whole: one that was cut short was not received.
     last_id: Option<String>,
     retry: Option<Duration>,
 }
@@ -47,12 +50,13 @@ impl EventReader {
             name: String::new(),
             data: Vec::new(),
             has_data: false,
+            id: None,
             last_id: None,
             retry: None,
         }
     }
 
-    /// The id of the last event that had one.
+    /// The id of the last whole event that had one.
     pub fn last_id(&self) -> Option<&str> {
         self.last_id.as_deref()
     }
@@ -66,6 +70,7 @@ impl EventReader {
     pub fn restart(&mut self) {
         let (limit, last_id, retry) = (self.limit, self.last_id.take(), self.retry);
         *self = Self::new(limit);
+        self.id.clone_from(&last_id);
         self.last_id = last_id;
         self.retry = retry;
     }
@@ -129,7 +134,7 @@ impl EventReader {
                 self.has_data = true;
             }
             b"id" if !value.contains(&0) => {
-                self.last_id = String::from_utf8(value.to_vec())
+                self.id = String::from_utf8(value.to_vec())
                     .ok()
                     .filter(|id| !id.is_empty());
             }
@@ -147,6 +152,9 @@ impl EventReader {
     }
 
     fn end_event(&mut self) -> Option<Event> {
+        if self.id != self.last_id {
+            self.last_id.clone_from(&self.id);
+        }
         let name = std::mem::take(&mut self.name);
         let data = std::mem::take(&mut self.data);
         if !std::mem::take(&mut self.has_data) {
