@@ -475,16 +475,31 @@ fn a_form_is_asked_field_by_field() {
     let words = fails(4, &call);
     assert!(words.contains("elicitation"), "{words}");
     // The fields come in the order of their names.
-    let shown = at_a_terminal(&call, "400\n36\ngreen\nAda\nyes\n", "");
+    let shown = at_a_terminal(
+        &call,
+        "400\n36\ngreen\nAda\nyes\nchange\n\n\n\n\n\nyes\n",
+        "",
+    );
+    // C-ELIC-02 D-119: who asks is said as the person named it.
+    assert!(shown.contains("everything asks you:"), "{shown}");
     assert!(
         shown.contains("| Who are you?") && shown.contains("red | green | blue"),
         "{shown}"
     );
+    // C-ELIC-04 D-121: shown before it is sent, and changed if they like.
+    assert!(
+        shown.contains("Your answer:") && shown.contains("  age: 36"),
+        "{shown}"
+    );
+    assert!(shown.contains(" [Ada]"), "{shown}");
     assert!(shown.contains("at most 150"), "{shown}");
     assert!(
         shown.contains("Hello Ada, Some(36), Some(Green), true"),
         "{shown}"
     );
+    // C-ELIC-03 D-120: declined, at the first field or at the end, or put away.
+    let late = at_a_terminal(&call, "36\ngreen\nAda\nyes\nno\n", "");
+    assert!(late.contains("They would rather not say."), "{late}");
     let declined = at_a_terminal(&call, ".\n", "");
     assert!(
         declined.contains("They would rather not say."),
@@ -494,6 +509,32 @@ fn a_form_is_asked_field_by_field() {
     assert!(!denied.contains("| Who"), "{denied}");
     let old = at_a_terminal(&call, "", "--protocol 2025-03-26");
     assert!(!old.contains("| Who"), "{old}");
+}
+
+#[test]
+fn a_page_is_shown_whole_and_opened_by_the_person() {
+    let call = ["call", "trigger-url-elicitation", "--on", "everything"];
+    let words = fails(4, &call);
+    assert!(words.contains("elicitation"), "{words}");
+    // D-122 D-161 D-162 D-164: the site, the whole address, and nothing without a yes.
+    let agreed = at_a_terminal(&call, "maybe\nyes\n", "");
+    assert!(
+        agreed.contains("everything wants you to open a page"),
+        "{agreed}"
+    );
+    assert!(agreed.contains("site: example.com"), "{agreed}");
+    assert!(agreed.contains("page: https://example.com/"), "{agreed}");
+    assert!(agreed.contains("They will open it."), "{agreed}");
+    let declined = at_a_terminal(&call, "no\n", "");
+    assert!(declined.contains("They would rather not."), "{declined}");
+    let old = at_a_terminal(&call, "", "--protocol 2025-06-18");
+    assert!(!old.contains("site:"), "{old}");
+    let needed = fails(
+        1,
+        &["call", "requires-url-elicitation", "--on", "everything"],
+    );
+    assert!(needed.contains("https://example.com/"), "{needed}");
+    assert!(needed.contains("then call again"), "{needed}");
 }
 
 #[test]

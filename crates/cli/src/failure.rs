@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use compere::model::code;
+use compere::model::{ErrorObject, UrlElicitation, code};
 use compere::proto::Error as ProtocolError;
 use compere::{Error, ErrorKind};
 
@@ -90,6 +90,7 @@ impl From<Error> for Failure {
                 let hint = "`compere resources` and `compere templates` list what there is.";
                 (1, vec![hint.to_owned()])
             }
+            ErrorKind::Protocol(ProtocolError::Refused(refusal)) => (1, pages(refusal)),
             _ => (1, Vec::new()),
         };
         Self {
@@ -98,6 +99,20 @@ impl From<Error> for Failure {
             code,
         }
     }
+}
+
+/// The pages that a person is to open before the call can be done.
+fn pages(refusal: &ErrorObject) -> Vec<String> {
+    let asked = UrlElicitation::required(refusal);
+    let mut hints = Vec::new();
+    for page in &asked {
+        hints.push(format!("It wants you to open a page: {}", page.message));
+        hints.push(format!("  {}", page.url));
+    }
+    if !asked.is_empty() {
+        hints.push("Look at the address; if you trust it, open it, then call again.".to_owned());
+    }
+    hints
 }
 
 fn last_words(lines: &[String]) -> Vec<String> {

@@ -12,12 +12,12 @@ use compere::text::{escape, escape_line};
 use crate::person::Person;
 
 /// Lets the person answer.
-pub(crate) fn answered_by(builder: ClientBuilder, person: &Person) -> ClientBuilder {
-    let person = person.clone();
+pub(crate) fn answered_by(builder: ClientBuilder, person: &Person, server: &str) -> ClientBuilder {
+    let (person, server) = (person.clone(), server.to_owned());
     builder.on_sample(move |params| {
-        let person = person.clone();
+        let (person, server) = (person.clone(), server.clone());
         async move {
-            match person.ask(move || ask(&params)).await {
+            match person.ask(move || ask(&server, &params)).await {
                 Some(Ok(Some(text))) => Ok(answered(text)),
                 Some(Ok(None)) => Err(Refusal::by_user("the person refused")),
                 _ => Err(Refusal::by_user("there was nobody to ask")),
@@ -36,9 +36,9 @@ fn answered(text: String) -> CreateMessageResult {
     result
 }
 
-fn ask(params: &CreateMessageParams) -> std::io::Result<Option<String>> {
+fn ask(server: &str, params: &CreateMessageParams) -> std::io::Result<Option<String>> {
     let mut stderr = std::io::stderr().lock();
-    write!(stderr, "{}", describe(params))?;
+    write!(stderr, "{}", describe(server, params))?;
     writeln!(
         stderr,
         "Answer it yourself, with a line that holds only a dot at the end.\n\
@@ -60,8 +60,9 @@ fn ask(params: &CreateMessageParams) -> std::io::Result<Option<String>> {
 }
 
 /// What the server wants, in our words, its own words quoted.
-fn describe(params: &CreateMessageParams) -> String {
-    let mut text = String::from("\nThe server asks for an answer of a model.\n");
+fn describe(server: &str, params: &CreateMessageParams) -> String {
+    let server = escape_line(server);
+    let mut text = format!("\n{server} asks for an answer of a model.\n");
     let _ = writeln!(text, "  at most {} tokens", params.max_tokens);
     if let Some(system) = &params.system_prompt {
         quote(&mut text, "system prompt", system);

@@ -104,13 +104,31 @@ pub(crate) fn builder(
     }
     if let Some(person) = Person::present(line) {
         if connection.sampling == Asking::Ask {
-            builder = sampling::answered_by(builder, &person);
+            builder = sampling::answered_by(builder, &person, &name(connection));
         }
         if connection.elicitation == Asking::Ask {
-            builder = elicitation::answered_by(builder, &person);
+            builder = elicitation::answered_by(builder, &person, &name(connection));
         }
     }
     Ok(builder)
+}
+
+/// How the person named the server; what a server calls itself proves nothing.
+fn name(connection: &Connection) -> String {
+    const SHOWN: usize = 100;
+    let named = match (&connection.on, &connection.url) {
+        (Some(built_in), _) => built_in.clone(),
+        // What stands behind the path may be a secret.
+        (None, Some(url)) => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        (None, None) => {
+            let words = connection.server.iter().map(|word| word.to_string_lossy());
+            words.collect::<Vec<_>>().join(" ")
+        }
+    };
+    match named.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &named[..end]),
+        None => named,
+    }
 }
 
 fn log_line(message: &LogMessage) -> String {

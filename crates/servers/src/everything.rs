@@ -3,6 +3,7 @@
 //! Tool names follow the reference server of the same name where both have the tool.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use compere::model::{
     Annotations, Content, CreateMessageParams, ErrorObject, LoggingLevel, PromptArgument,
-    PromptMessage, Resource, ResourceContents, Role, SamplingMessage,
+    PromptMessage, Resource, ResourceContents, Role, SamplingMessage, UrlElicitation,
 };
 use compere::prelude::*;
 use compere::{CompletionQuery, Elicited, ServerHandle, Variables, rank};
@@ -54,6 +55,8 @@ fn tools(server: Server) -> Server {
         .tool(trigger_long_running_operation)
         .tool(trigger_sampling_request)
         .tool(trigger_elicitation_request)
+        .tool(trigger_url_elicitation)
+        .tool(requires_url_elicitation)
         .tool(trigger_logging)
         .tool(trigger_list_changed)
         .tool(toggle_subscriber_updates)
@@ -250,7 +253,7 @@ async fn get_roots_list(context: Context) -> Result<String, ToolError> {
 }
 
 /// Takes a while and reports progress. Notices cancellation.
-#[tool(name = "trigger-long-running-operation", read_only)]
+#[tool(name = "trigger-long-running-operation", read_only, task = "optional")]
 async fn trigger_long_running_operation(
     context: Context,
     /// How many seconds in all.
@@ -353,6 +356,35 @@ async fn trigger_elicitation_request(context: Context) -> Result<String, ToolErr
         Elicited::Declined => "They would rather not say.".to_owned(),
         Elicited::Cancelled => "They put it away.".to_owned(),
     })
+}
+
+/// Asks the person to open a page (from 2025-11-25 on). The page says that it is an example.
+#[tool(name = "trigger-url-elicitation")]
+async fn trigger_url_elicitation(context: Context) -> Result<&'static str, ToolError> {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+
+    let id = format!("page-{}", ASKED.fetch_add(1, Ordering::Relaxed));
+    let page = UrlElicitation::new("Look at an example.", "https://example.com/", id.as_str());
+    let answer = context
+        .elicit_url("page", &page)
+        .await
+        .map_err(|error| ToolError::new(format!("No answer: {error}")))?;
+    Ok(match answer {
+        Elicited::Accepted(()) => {
+            // A real server says so when the person is done with the page.
+            context.elicitation_complete(&id);
+            "They will open it."
+        }
+        Elicited::Declined => "They would rather not.",
+        Elicited::Cancelled => "They put it away.",
+    })
+}
+
+/// Refuses, because the person must open a page first (from 2025-11-25 on).
+#[tool(name = "requires-url-elicitation")]
+fn requires_url_elicitation() -> Result<String, ToolError> {
+    let page = UrlElicitation::new("Look at an example first.", "https://example.com/", "first");
+    Err(ToolError::url_elicitation_required(&[page]))
 }
 
 /// Sends one log message of every level.
