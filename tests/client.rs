@@ -12,56 +12,16 @@ use compere::proto::error::{PeerIncompatible, PeerMisbehaved};
 use compere::transport::stream;
 use compere::{ErrorKind, Limits};
 use compere_testkit::fixture;
+use compere_testkit::script::Script;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
-
-/// A server that is played by the test: lines in, lines out.
-struct Script {
-    lines: tokio::io::Lines<BufReader<tokio::io::ReadHalf<DuplexStream>>>,
-    writer: tokio::io::WriteHalf<DuplexStream>,
-}
-
-impl Script {
-    async fn next(&mut self) -> Value {
-        let line = self
-            .lines
-            .next_line()
-            .await
-            .unwrap()
-            .expect("the client has left");
-        serde_json::from_str(&line).unwrap()
-    }
-
-    async fn say(&mut self, message: Value) {
-        self.writer
-            .write_all(format!("{message}\n").as_bytes())
-            .await
-            .unwrap();
-    }
-
-    async fn answer(&mut self, request: &Value, result: Value) {
-        self.say(json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
-            .await;
-    }
-}
 
 /// Connects a client to a script that has done the handshake.
 async fn scripted(limits: Limits, capabilities: Value) -> (Client, Script) {
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let (reader, writer) = tokio::io::split(theirs);
-    let mut script = Script {
-        lines: BufReader::new(reader).lines(),
-        writer,
-    };
+    let (mut script, ours) = Script::new();
     let connecting = Client::builder("test", "1")
         .limits(limits)
         .connect(stream::duplex(ours));
-    let serving = async {
-        let initialize = script.next().await;
-        let result = json!({"protocolVersion": "2024-11-05", "capabilities": capabilities, "serverInfo": {"name": "script", "version": "1"}});
-        script.answer(&initialize, result).await;
-        assert_eq!(script.next().await["method"], "notifications/initialized");
-    };
+    let serving = script.serve_handshake("2024-11-05", capabilities);
     let (client, ()) = tokio::join!(connecting, serving);
     (client.unwrap(), script)
 }
@@ -386,7 +346,7 @@ async fn closing_waits_until_everything_is_written() {
     let _ = call.await;
     let closing = tokio::spawn(client.close());
     assert_eq!(script.next().await["params"]["requestId"], request["id"]);
-    assert!(script.lines.next_line().await.unwrap().is_none());
+    assert!(script.is_left().await);
     closing.await.unwrap().unwrap();
 }
 

@@ -11,14 +11,20 @@ use compere::model::{
     Role, SamplingMessage, TaskStatus, TaskSupport, Tool, UrlElicitation, code,
 };
 use compere::prelude::*;
+use compere::server::http::HttpOptions;
+use compere::transport::stream;
 use compere::transport::tap::Direction;
 use compere::{Elicited, Limits, Revision};
 use compere_testkit::schema::{Author, SchemaCheck};
+use compere_testkit::script::Script;
 use serde_json::Value;
 use tokio::sync::Notify;
 
 #[derive(Clone, Default)]
 struct Gate(Arc<Notify>);
+
+/// The context of a call that is over, to see that it says nothing any more.
+static KEPT: Mutex<Option<Context>> = Mutex::new(None);
 
 fn server(gate: &Gate) -> Server {
     Server::new("tasks", "1")
@@ -34,6 +40,20 @@ fn server(gate: &Gate) -> Server {
                         () = gate.0.notified() => Ok("slowly done"),
                         () = context.cancelled() => Err(ToolError::new("stopped")),
                     }
+                },
+            )
+            .task_support(TaskSupport::Optional),
+        )
+        .tool(
+            tool_fn(
+                "steps",
+                |context: Context, State(gate): State<Gate>| async move {
+                    for step in 1..=3 {
+                        gate.0.notified().await;
+                        context.progress(f64::from(step));
+                    }
+                    *KEPT.lock().unwrap() = Some(context);
+                    "stepped"
                 },
             )
             .task_support(TaskSupport::Optional),
@@ -106,12 +126,14 @@ impl Wire {
         })))
     }
 
-    fn tapped(
-        &self,
-        server: Server,
-    ) -> Tapped<Server, impl FnMut(Direction, &[u8]) + Send + use<>> {
+    fn tapped<T>(&self, target: T) -> Tapped<T, impl FnMut(Direction, &[u8]) + Send + use<T>> {
+        let check = self.check();
+        Tapped::new(target, check)
+    }
+
+    fn check(&self) -> impl FnMut(Direction, &[u8]) + Send + use<> {
         let wire = self.clone();
-        Tapped::new(server, move |direction: Direction, line: &[u8]| {
+        move |direction: Direction, line: &[u8]| {
             let line = String::from_utf8_lossy(line).into_owned();
             let author = match direction {
                 Direction::Sent => Author::Client,
@@ -122,7 +144,7 @@ impl Wire {
                 seen.faults.push(fault);
             }
             seen.messages.push(serde_json::from_str(&line).unwrap());
-        })
+        }
     }
 
     fn messages(&self) -> Vec<Value> {
@@ -275,11 +297,11 @@ async fn a_withdrawn_task_stays_so() {
     wire.assert_clean();
 }
 
-// D-041: a call that is dropped withdraws its task.
+// D-041 D-249: a call that is dropped withdraws its task, by the request that there is for it.
 #[tokio::test]
 async fn a_dropped_call_withdraws_its_task() {
     let gate = Gate::default();
-    let (client, _) = connect(&gate).await;
+    let (client, wire) = connect(&gate).await;
     let calling = tokio::spawn(client.call("slow", ()).as_task(None).into_future());
     let task = loop {
         let tasks = client.tasks().collect().await.unwrap();
@@ -290,6 +312,179 @@ async fn a_dropped_call_withdraws_its_task() {
     assert_eq!(status_of(&task).await, TaskStatus::Working);
     calling.abort();
     until(&task, TaskStatus::Cancelled).await;
+    let cancels = |message: &Value| {
+        let waited = message["method"] == "notifications/cancelled";
+        // The question for the result is withdrawn too; it is no task.
+        waited
+            && !wire.messages().iter().any(|asked| {
+                asked["id"] == message["params"]["requestId"] && asked["method"] == "tasks/result"
+            })
+    };
+    assert!(!wire.messages().iter().any(cancels));
+    assert!(
+        wire.messages()
+            .iter()
+            .any(|message| message["method"] == "tasks/cancel")
+    );
+    wire.assert_clean();
+}
+
+// D-038 D-039 D-040
+#[tokio::test]
+async fn progress_of_a_task_is_heard_until_it_is_over() {
+    let gate = Gate::default();
+    let (client, wire) = connect(&gate).await;
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = heard.clone();
+    let call = client.call("steps", ());
+    let call = call.on_progress(move |step| hears.lock().unwrap().push(step.progress));
+    let task = call.start().await.unwrap();
+    for steps in 1..=2 {
+        gate.0.notify_one();
+        while heard.lock().unwrap().len() < steps {
+            client.ping().await.unwrap();
+        }
+    }
+    gate.0.notify_one();
+    assert_eq!(task.result().await.unwrap().joined_text(), "stepped");
+    let kept = KEPT.lock().unwrap().take().unwrap();
+    kept.progress(9.0);
+    client.ping().await.unwrap();
+    let heard = heard.lock().unwrap().clone();
+    assert!(
+        heard.starts_with(&[1.0, 2.0]) && !heard.contains(&9.0),
+        "{heard:?}"
+    );
+    let messages = wire.messages();
+    let with = |method: &'static str| {
+        messages
+            .iter()
+            .filter(move |message| message["method"] == method)
+    };
+    let token = &with("tools/call").next().unwrap()["params"]["_meta"]["progressToken"];
+    let steps: Vec<&Value> = with("notifications/progress").collect();
+    assert!(steps.len() >= 2);
+    assert!(
+        steps
+            .iter()
+            .all(|step| &step["params"]["progressToken"] == token)
+    );
+    wire.assert_clean();
+}
+
+// D-053: over HTTP, by its rules, with a question on the way.
+#[tokio::test]
+async fn a_task_over_http() {
+    let gate = Gate::default();
+    let handle = server(&gate).start().unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listener = handle.listen_http(any, HttpOptions::new()).await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(listener.serve_until(std::future::pending()));
+    let client = Client::builder("tasks", "1")
+        .on_elicit(|_| async { Ok(ElicitResult::new(ElicitAction::Decline)) })
+        .connect(url)
+        .await
+        .unwrap();
+    let asks = client.call("asks", ()).start().await.unwrap();
+    assert_eq!(asks.result().await.unwrap().joined_text(), "Decline");
+    let slow = client.call("slow", ()).start().await.unwrap();
+    assert_eq!(slow.cancel().await.unwrap().status, TaskStatus::Cancelled);
+    let waited = client.call("quick", ()).as_task(None).await.unwrap();
+    assert_eq!(waited.joined_text(), "done");
+    assert_eq!(client.tasks().collect().await.unwrap().len(), 3);
+}
+
+/// A client and a script that plays a server of 2025-11-25 with these capabilities.
+async fn scripted(capabilities: Value) -> (Client, Script) {
+    let (mut script, ours) = Script::new();
+    let connecting = Client::builder("tasks", "1").connect(stream::duplex(ours));
+    let serving = script.serve_handshake("2025-11-25", capabilities);
+    let (client, ()) = tokio::join!(connecting, serving);
+    (client.unwrap(), script)
+}
+
+// D-058: a server that tells nothing of its tasks is asked.
+#[tokio::test]
+async fn a_task_is_waited_for_without_notifications() {
+    let tasks = json!({"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}});
+    let (client, mut script) = scripted(json!({"tools": {}, "tasks": tasks})).await;
+    let calling = tokio::spawn(client.call("any", ()).as_task(None).into_future());
+    let call = script.next().await;
+    assert_eq!(call["params"]["task"], json!({}));
+    let task = json!({
+        "taskId": "ä/1 \u{1F600}", "status": "working", "ttl": null,
+        "createdAt": "2026-01-01T00:00:00Z", "lastUpdatedAt": "2026-01-01T00:00:00Z",
+    });
+    script.answer(&call, json!({"task": task})).await;
+    let asked = script.next().await;
+    assert_eq!(asked["method"], "tasks/result");
+    // D-088: and is asked by the id alone, as it came.
+    assert_eq!(asked["params"], json!({"taskId": "ä/1 \u{1F600}"}));
+    let result = json!({"content": [{"type": "text", "text": "done"}]});
+    script.answer(&asked, result).await;
+    assert_eq!(calling.await.unwrap().unwrap().joined_text(), "done");
+}
+
+// D-043 D-044 D-045: without tasks for tools among the capabilities nothing is asked to be one, not
+// even a tool that says it must be.
+#[tokio::test]
+async fn a_server_without_tasks_is_asked_for_none() {
+    let tasks = json!({"list": {}, "cancel": {}});
+    let (client, mut script) = scripted(json!({"tools": {}, "tasks": tasks})).await;
+    assert!(client.call("only", ()).start().await.is_err());
+    let listing = tokio::spawn({
+        let tools = client.tools();
+        async move { tools.collect().await }
+    });
+    let list = script.next().await;
+    assert_eq!(list["method"], "tools/list");
+    let schema = json!({"type": "object"});
+    let only =
+        json!({"name": "only", "inputSchema": schema, "execution": {"taskSupport": "required"}});
+    script.answer(&list, json!({"tools": [only]})).await;
+    assert_eq!(listing.await.unwrap().unwrap().len(), 1);
+    let calling = tokio::spawn(client.call("only", ()).into_future());
+    let call = script.next().await;
+    assert_eq!(call["method"], "tools/call");
+    assert!(call["params"].get("task").is_none());
+    script.answer(&call, json!({"content": []})).await;
+    calling.await.unwrap().unwrap();
+}
+
+// D-064 D-087 D-089 D-250
+#[tokio::test]
+async fn a_task_has_a_name_of_its_own_and_is_found_by_nothing_else() {
+    let gate = Gate::default();
+    let (mut script, ours) = Script::new();
+    tokio::spawn(server(&gate).serve(ours));
+    let welcome = script.shake_hands("2025-11-25", json!({})).await;
+    let declared = &welcome["result"]["capabilities"]["tasks"];
+    assert_eq!(declared["requests"], json!({"tools": {"call": {}}}));
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let call = json!({"name": "slow", "task": {}});
+        let made = script.ask("tools/call", call).await;
+        ids.push(
+            made["result"]["task"]["taskId"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+    }
+    let distinct: std::collections::HashSet<&String> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len());
+    let other = json!({"io.modelcontextprotocol/related-task": {"taskId": ids[1]}});
+    for method in ["tasks/get", "tasks/cancel"] {
+        let params = json!({"taskId": ids[0], "_meta": other});
+        loop {
+            let answer = script.ask(method, params.clone()).await;
+            if answer.get("method").is_none() {
+                assert_eq!(answer["result"]["taskId"], ids[0].as_str(), "{answer}");
+                break;
+            }
+        }
+    }
 }
 
 // D-070 D-071 D-073 D-085 D-086
@@ -413,6 +608,65 @@ async fn a_person_is_sent_to_a_page() {
     let pages = UrlElicitation::required(refusal);
     assert_eq!(pages[0].elicitation_id, "e-2");
     wire.assert_clean();
+}
+
+// D-133 D-135 D-252
+#[tokio::test]
+async fn only_a_page_that_was_asked_for_is_done_and_only_once() {
+    let completed = Arc::new(Mutex::new(Vec::new()));
+    let hears = completed.clone();
+    let (mut script, ours) = Script::new();
+    let connecting = Client::builder("pages", "1")
+        .on_elicit_url(|_| async { Ok(ElicitAction::Accept) })
+        .on_elicitation_complete(move |id| hears.lock().unwrap().push(id))
+        .connect(stream::duplex(ours));
+    let serving = script.serve_handshake("2025-11-25", json!({"tools": {}}));
+    let (client, ()) = tokio::join!(connecting, serving);
+    let client = client.unwrap();
+    let odd = "ä b/\u{1F600}\n1";
+    let page =
+        json!({"mode": "url", "message": "m", "url": "https://example.com/", "elicitationId": odd});
+    assert_eq!(
+        script.ask("elicitation/create", page).await["result"]["action"],
+        "accept"
+    );
+    let calling = tokio::spawn(client.call("needs-a-page", ()).into_future());
+    let call = script.next().await;
+    let data = json!({"elicitations": [{"mode": "url", "message": "m", "url": "https://example.com/", "elicitationId": "refused"}]});
+    let error = json!({"code": -32042, "message": "first a page", "data": data});
+    script
+        .say(json!({"jsonrpc": "2.0", "id": call["id"], "error": error}))
+        .await;
+    assert!(calling.await.unwrap().is_err());
+    for id in ["unknown", odd, odd, "refused", "e"] {
+        script
+            .say(json!({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": id}}))
+            .await;
+    }
+    script.ask("ping", json!({})).await;
+    assert_eq!(*completed.lock().unwrap(), [odd, "refused"]);
+
+    // A server tells the client that it asked, and no other.
+    let gate = Gate::default();
+    let handle = server(&gate).start().unwrap();
+    let (asked, other) = (Wire::new(), Wire::new());
+    let client =
+        || Client::builder("pages", "1").on_elicit_url(|_| async { Ok(ElicitAction::Accept) });
+    let one = client()
+        .connect(asked.tapped(handle.clone()))
+        .await
+        .unwrap();
+    let two = client().connect(other.tapped(handle)).await.unwrap();
+    one.call("signs-in", ()).await.unwrap();
+    two.ping().await.unwrap();
+    let told = |wire: &Wire| {
+        let messages = wire.messages();
+        messages
+            .iter()
+            .filter(|message| message["method"] == "notifications/elicitation/complete")
+            .count()
+    };
+    assert_eq!((told(&asked), told(&other)), (1, 0));
 }
 
 // D-124 D-152: what was not declared is not asked, and refused if it is.

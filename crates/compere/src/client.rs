@@ -4,6 +4,7 @@ pub mod answer;
 pub mod call;
 pub mod list;
 pub mod output;
+pub(crate) mod pages;
 pub(crate) mod promises;
 pub mod task;
 
@@ -44,6 +45,7 @@ use tokio::sync::{oneshot, watch};
 use crate::client::answer::{Changed, ClientSide, Handlers, Refusal, Roots, boxed};
 use crate::client::call::CallTool;
 use crate::client::list::List;
+use crate::client::pages::Pages;
 use crate::client::promises::Promises;
 use crate::client::task::TaskHandle;
 use crate::driver::Driver;
@@ -71,6 +73,7 @@ struct ClientInner {
     peer: Peer,
     roots: Arc<Roots>,
     promises: Arc<Promises>,
+    pages: Arc<Pages>,
     ended: watch::Receiver<Option<Result<()>>>,
 }
 
@@ -300,6 +303,7 @@ impl ClientBuilder {
         let peer = Peer::new(Arc::new(self.limits.clone()));
         let roots = Arc::new(Roots::default());
         let promises = Arc::new(Promises::default());
+        let pages = Arc::new(Pages::default());
         let config = self.config();
         roots.set(self.roots.unwrap_or_default());
         let (ready, is_ready) = oneshot::channel();
@@ -308,6 +312,7 @@ impl ClientBuilder {
             handlers: self.handlers,
             roots: roots.clone(),
             promises: promises.clone(),
+            pages: pages.clone(),
             ready: Some(ready),
         };
         let machine = Machine::client(config, peer.ids.clone());
@@ -322,6 +327,7 @@ impl ClientBuilder {
             peer,
             roots,
             promises,
+            pages,
             ended,
         };
         match is_ready.await {
@@ -427,8 +433,14 @@ impl Client {
 
     /// Calls a tool. `arguments` is anything that serialises to an object; `()` for none.
     pub fn call(&self, name: impl Into<String>, arguments: impl Serialize) -> CallTool {
-        let promises = self.inner.promises.clone();
-        CallTool::new(self.peer().clone(), promises, name.into(), &arguments)
+        let (promises, pages) = (self.inner.promises.clone(), self.inner.pages.clone());
+        CallTool::new(
+            self.peer().clone(),
+            promises,
+            pages,
+            name.into(),
+            &arguments,
+        )
     }
 
     /// The tools.
@@ -446,7 +458,7 @@ impl Client {
 
     /// A handle on a task whose id is known.
     pub fn task(&self, id: impl Into<String>) -> TaskHandle {
-        TaskHandle::new(self.peer().clone(), id)
+        TaskHandle::new(self.peer().clone(), id, None)
     }
 
     /// The prompts.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::{OneOrMany, Role};
+use crate::content::{Content, OneOrMany, Role};
 use crate::object::{Meta, RawJson, open_object};
 use crate::tools::Tool;
 
@@ -104,6 +104,88 @@ open_object! {
             /// Attached metadata.
             meta: Box<Meta> = "_meta",
         }
+    }
+}
+
+impl CreateMessageParams {
+    /// Are uses of tools and their results in order (from 2025-11-25)? A message with results holds
+    /// nothing else, and every use is answered by the message that follows it, by its id.
+    pub fn check_tool_results(&self) -> Result<(), &'static str> {
+        let mut open: Vec<&str> = Vec::new();
+        for message in &self.messages {
+            let results: Vec<&str> = message
+                .content
+                .0
+                .iter()
+                .filter_map(|block| match block {
+                    Content::ToolResult(result) => Some(result.tool_use_id.as_str()),
+                    _ => None,
+                })
+                .collect();
+            if !results.is_empty() {
+                if results.len() != message.content.0.len() {
+                    return Err("Tool results stand in a message of their own");
+                }
+                if message.role != Role::User {
+                    return Err("Tool results are the user's");
+                }
+            }
+            for result in results {
+                match open.iter().position(|id| *id == result) {
+                    Some(place) => open.swap_remove(place),
+                    None => return Err("A tool result answers no tool use of the message before"),
+                };
+            }
+            if !open.is_empty() {
+                return Err("A tool use has no result in the message that follows");
+            }
+            let uses = message.content.0.iter().filter_map(|block| match block {
+                Content::ToolUse(used) => Some(used.id.as_str()),
+                _ => None,
+            });
+            open.extend(uses);
+        }
+        match open.is_empty() {
+            true => Ok(()),
+            false => Err("A tool use has no result in the message that follows"),
+        }
+    }
+}
+
+/// How the model may use the tools that it is given (from 2025-11-25).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ToolChoiceMode {
+    /// As it likes.
+    #[default]
+    Auto,
+    /// At least one.
+    Required,
+    /// Not at all.
+    None,
+}
+
+impl ToolChoiceMode {
+    /// The mode of a `toolChoice`; what is missing or unknown is as the model likes.
+    pub fn of(choice: Option<&RawJson>) -> Self {
+        #[derive(Deserialize)]
+        struct Choice {
+            #[serde(default)]
+            mode: ToolChoiceMode,
+        }
+
+        let choice = choice.and_then(|choice| choice.decode::<Choice>().ok());
+        choice.map(|choice| choice.mode).unwrap_or_default()
+    }
+}
+
+impl CreateMessageResult {
+    /// Does the model want tools used?
+    pub fn uses_tools(&self) -> bool {
+        let blocks = &self.content.0;
+        blocks
+            .iter()
+            .any(|block| matches!(block, Content::ToolUse(_)))
     }
 }
 

@@ -2,4 +2,5 @@
 
 pub mod fixture;
 pub mod schema;
+pub mod script;
 pub mod transcript;

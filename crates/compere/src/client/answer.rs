@@ -13,11 +13,12 @@ use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::logging::LogMessage;
 use compere_proto::resources::ResourceParams;
 use compere_proto::roots::{ListRootsResult, Root};
-use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
+use compere_proto::sampling::{CreateMessageParams, CreateMessageResult, ToolChoiceMode};
 use compere_proto::wire::scan::Params;
 use compere_proto::{Method, Moment};
 use tokio::sync::oneshot;
 
+use crate::client::pages::Pages;
 use crate::client::promises::Promises;
 use crate::driver::call::{BoxFuture, CallShared, Handling, Work};
 use crate::driver::outcome::Outcome;
@@ -100,6 +101,7 @@ pub(crate) struct ClientSide {
     pub(crate) handlers: Handlers,
     pub(crate) roots: Arc<Roots>,
     pub(crate) promises: Arc<Promises>,
+    pub(crate) pages: Arc<Pages>,
     /// Told when the handshake is done, or that it never will be.
     pub(crate) ready: Option<oneshot::Sender<Result<()>>>,
 }
@@ -129,7 +131,10 @@ impl Listener for ClientSide {
                     &handlers.on_elicitation_complete,
                     params.decode::<ElicitationCompleteParams>(),
                 ) {
-                    on_complete(params.elicitation_id);
+                    match self.pages.complete(&params.elicitation_id) {
+                        true => on_complete(params.elicitation_id),
+                        false => tracing::debug!("a page that nobody was sent to is done"),
+                    }
                 }
             }
             Method::ResourcesUpdated => {
@@ -169,12 +174,10 @@ impl Side for ClientSide {
                 )
                 .into(),
             ),
-            Method::SamplingCreateMessage => self.ask(
-                params,
-                self.handlers.on_sample.clone(),
-                Outcome::CreateMessage,
-                context,
-            ),
+            Method::SamplingCreateMessage => {
+                let handler = self.handlers.on_sample.clone().map(conversing);
+                self.ask(params, handler, Outcome::CreateMessage, context)
+            }
             Method::ElicitationCreate => self.elicit(params, context),
             other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
         }
@@ -191,6 +194,37 @@ impl Side for ClientSide {
             let _ = ready.send(Err(error));
         }
     }
+}
+
+/// The handler, asked only to continue conversations that are in order, and held to how it may use
+/// tools.
+fn conversing(
+    handler: Answer<CreateMessageParams, CreateMessageResult>,
+) -> Answer<CreateMessageParams, CreateMessageResult> {
+    boxed(move |params: CreateMessageParams| {
+        let order = params.check_tool_results();
+        let question = params.tool_choice.clone();
+        let answering = order.is_ok().then(|| handler(params));
+        async move {
+            let refused = |why| Refusal::with(ErrorObject::invalid_params(why));
+            let Some(answering) = answering else {
+                return Err(refused(order.err().unwrap_or_default()));
+            };
+            let result = answering.await?;
+            let choice = ToolChoiceMode::of(question.as_ref());
+            match (choice, result.uses_tools()) {
+                (ToolChoiceMode::None, true) => {
+                    tracing::error!("the handler of sampling used a tool that it may not use");
+                    Err(Refusal::with(ErrorObject::internal()))
+                }
+                (ToolChoiceMode::Required, false) => {
+                    tracing::error!("the handler of sampling used no tool, though it must");
+                    Err(Refusal::with(ErrorObject::internal()))
+                }
+                _ => Ok(result),
+            }
+        }
+    })
 }
 
 impl ClientSide {
@@ -214,9 +248,13 @@ impl ClientSide {
                 let Some(handler) = self.handlers.on_elicit_url.clone() else {
                     return refused("to open a page");
                 };
+                let pages = self.pages.clone();
                 let answer: Answer<ElicitParams, ElicitResult> =
                     boxed(move |params: ElicitParams| {
                         let page = UrlElicitation::of(&params);
+                        if let Some(page) = &page {
+                            pages.expect(&page.elicitation_id);
+                        }
                         let answering = page.map(|page| handler(page));
                         async move {
                             match answering {

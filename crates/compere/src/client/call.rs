@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compere_proto::Method;
+use compere_proto::elicitation::UrlElicitation;
 use compere_proto::error::{Misuse, PeerMisbehaved};
 use compere_proto::object::{Meta, RawJson};
 use compere_proto::progress::ProgressParams;
 use compere_proto::tasks::{CreateTaskResult, TaskMetadata};
 use compere_proto::tools::CallToolParams;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::client::output::ToolOutput;
+use crate::client::pages::Pages;
 use crate::client::promises::Promises;
 use crate::client::task::TaskHandle;
 use crate::driver::outbox::OnProgress;
-use crate::driver::peer::{Peer, RequestOptions};
+use crate::driver::peer::{Peer, PendingRequest, RequestOptions};
 use crate::error::{Error, Result};
 
 /// A call that is about to be made: await it, after setting what is unusual.
@@ -35,6 +36,7 @@ pub struct CallTool {
     arguments: Result<RawJson, String>,
     options: RequestOptions,
     promises: Arc<Promises>,
+    pages: Arc<Pages>,
     /// Worked on as a task, and kept for so long.
     task: Option<Option<Duration>>,
 }
@@ -43,12 +45,14 @@ impl CallTool {
     pub(crate) fn new(
         peer: Peer,
         promises: Arc<Promises>,
+        pages: Arc<Pages>,
         name: String,
         arguments: &impl Serialize,
     ) -> Self {
         Self {
             peer,
             promises,
+            pages,
             name,
             arguments: RawJson::from_value(arguments).map_err(|error| error.to_string()),
             options: RequestOptions::default(),
@@ -81,7 +85,8 @@ impl CallTool {
         self
     }
 
-    /// Makes a task of the call and gives the handle on it at once.
+    /// Makes a task of the call and gives the handle on it at once. Progress is heard while a handle
+    /// lives.
     ///
     /// Fails if the server, the tool or the revision has no tasks.
     ///
@@ -89,9 +94,13 @@ impl CallTool {
     /// unknown.
     pub async fn start(mut self) -> Result<TaskHandle> {
         self.task.get_or_insert(None);
+        self.options.hears_on = true;
         let peer = self.peer.clone();
-        let result: CreateTaskResult = self.send().await?;
-        Ok(TaskHandle::new(peer, result.task.task_id))
+        let hears = self.options.on_progress.is_some();
+        let sent = self.send()?;
+        let hearing = hears.then(|| sent.hearing()).flatten();
+        let result: CreateTaskResult = sent.decode(Method::ToolsCall).await?;
+        Ok(TaskHandle::new(peer, result.task.task_id, hearing))
     }
 
     fn has_tasks(&self) -> bool {
@@ -101,7 +110,7 @@ impl CallTool {
         })
     }
 
-    async fn send<R: DeserializeOwned>(self) -> Result<R> {
+    fn send(self) -> Result<PendingRequest> {
         let has_tasks = self.has_tasks();
         let arguments = self
             .arguments
@@ -120,25 +129,33 @@ impl CallTool {
             wish.ttl = keep.and_then(|keep| u64::try_from(keep.as_millis()).ok());
             params.task = Some(Box::new(wish));
         }
-        self.peer
-            .request(Method::ToolsCall, self.options, |id| {
-                if wants_progress {
-                    params.meta = Some(Box::new(Meta::with_progress_token(id)));
-                }
-                Some(params)
-            })
-            .decode(Method::ToolsCall)
-            .await
+        Ok(self.peer.request(Method::ToolsCall, self.options, |id| {
+            if wants_progress {
+                params.meta = Some(Box::new(Meta::with_progress_token(id)));
+            }
+            Some(params)
+        }))
     }
 
-    async fn call(mut self) -> Result<ToolOutput> {
+    async fn call(self) -> Result<ToolOutput> {
+        let pages = self.pages.clone();
+        let output = self.outcome().await;
+        if let Some(refusal) = output.as_ref().err().and_then(Error::refusal) {
+            for page in UrlElicitation::required(refusal) {
+                pages.expect(&page.elicitation_id);
+            }
+        }
+        output
+    }
+
+    async fn outcome(mut self) -> Result<ToolOutput> {
         if self.task.is_none() && self.promises.is_only_a_task(&self.name) && self.has_tasks() {
             self.task = Some(None);
         }
         let (name, peer) = (self.name.clone(), self.peer.clone());
         let promises = self.promises.clone();
         let output = match self.task {
-            None => ToolOutput(self.send().await?),
+            None => ToolOutput(self.send()?.decode(Method::ToolsCall).await?),
             Some(_) => {
                 let handle = self.start().await?;
                 let mut withdrawn = Withdrawn(Some(handle.clone()));

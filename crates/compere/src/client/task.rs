@@ -1,5 +1,7 @@
 //! A call that goes on at the server (only 2025-11-25): a handle on it.
 
+use std::sync::Arc;
+
 use compere_proto::Method;
 use compere_proto::error::PeerMisbehaved;
 use compere_proto::pagination::Empty;
@@ -7,7 +9,7 @@ use compere_proto::tasks::{Task, TaskParams};
 use compere_proto::tools::CallToolResult;
 
 use crate::client::output::ToolOutput;
-use crate::driver::peer::{Peer, RequestOptions};
+use crate::driver::peer::{Hearing, Peer, RequestOptions};
 use crate::error::Result;
 
 /// A task at a server. It goes on whatever becomes of the handle, until it is done, withdrawn, or its
@@ -16,13 +18,16 @@ use crate::error::Result;
 pub struct TaskHandle {
     peer: Peer,
     id: String,
+    /// While a handle lives, progress of the call is heard.
+    _hearing: Option<Arc<Hearing>>,
 }
 
 impl TaskHandle {
-    pub(crate) fn new(peer: Peer, id: impl Into<String>) -> Self {
+    pub(crate) fn new(peer: Peer, id: impl Into<String>, hearing: Option<Hearing>) -> Self {
         Self {
             peer,
             id: id.into(),
+            _hearing: hearing.map(Arc::new),
         }
     }
 
@@ -46,6 +51,7 @@ impl TaskHandle {
         let options = RequestOptions {
             timeout: Some(None),
             on_progress: None,
+            hears_on: false,
         };
         let params = TaskParams::new(self.id.as_str());
         let result: CallToolResult = self

@@ -18,7 +18,7 @@ use compere_proto::wire::project::Project;
 use compere_proto::{Error as ProtocolError, Method, Moment, Revision};
 
 use crate::driver::call::CallShared;
-use crate::driver::outbox::{CallId, Item, Waiter};
+use crate::driver::outbox::{CallId, Item, OnProgress, Waiter};
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::{Agreed, Peer};
 use crate::driver::{Listener, guarded};
@@ -72,6 +72,8 @@ pub(crate) struct Exchange<O> {
 struct Busy {
     calls: HashMap<CallId, Arc<CallShared>>,
     waiters: HashMap<i64, Waiter>,
+    /// Who hears progress of what was answered but goes on.
+    hearing: HashMap<i64, OnProgress>,
     /// Calls with progress that waits for its rate.
     held: Vec<Arc<CallShared>>,
     items: VecDeque<Item>,
@@ -99,8 +101,12 @@ impl<O: Outlet> Exchange<O> {
     /// Gives back memory that is only needed while something goes on.
     pub(crate) fn shrink(&mut self) {
         self.session.shrink();
-        let over =
-            |busy: &Busy| busy.calls.is_empty() && busy.waiters.is_empty() && busy.held.is_empty();
+        let over = |busy: &Busy| {
+            busy.calls.is_empty()
+                && busy.waiters.is_empty()
+                && busy.hearing.is_empty()
+                && busy.held.is_empty()
+        };
         if self.busy.as_deref().is_some_and(over) {
             self.busy = None;
         }
@@ -143,11 +149,13 @@ impl<O: Outlet> Exchange<O> {
             }
             Received::Failed { id, error } => self.answered(id, Err(error.into())),
             Received::Progress { id, params } => {
-                if let Some(on_progress) = self
-                    .busy
-                    .as_mut()
-                    .and_then(|busy| busy.waiters.get_mut(&id))
-                    .and_then(|waiter| waiter.on_progress.as_mut())
+                if let Some(on_progress) =
+                    self.busy
+                        .as_mut()
+                        .and_then(|busy| match busy.waiters.get_mut(&id) {
+                            Some(waiter) => waiter.on_progress.as_mut(),
+                            None => busy.hearing.get_mut(&id),
+                        })
                 {
                     guarded("a progress handler", || on_progress(params));
                 }
@@ -221,9 +229,17 @@ impl<O: Outlet> Exchange<O> {
     }
 
     fn answered(&mut self, id: i64, outcome: Result<Box<str>>) {
-        if let Some(waiter) = self.take_waiter(id) {
-            let _ = waiter.reply.send(outcome);
+        let Some(mut waiter) = self.take_waiter(id) else {
+            return;
+        };
+        if waiter.hears_on
+            && outcome.is_ok()
+            && let Some(on_progress) = waiter.on_progress.take()
+        {
+            self.session.hear_on(id);
+            self.busy().hearing.insert(id, on_progress);
         }
+        let _ = waiter.reply.send(outcome);
     }
 
     /// A request of ours is lost on its way, or its answer is.
@@ -270,6 +286,10 @@ impl<O: Outlet> Exchange<O> {
                 if let Some(waiter) = self.take_waiter(id) {
                     let _ = self.session.cancel(id, Some(reason));
                     self.take_outputs(waiter.route);
+                } else if let Some(busy) = &mut self.busy
+                    && busy.hearing.remove(&id).is_some()
+                {
+                    self.session.hear_no_more(id);
                 }
             }
             Item::Notification {

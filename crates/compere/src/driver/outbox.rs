@@ -28,6 +28,8 @@ pub(crate) type OnProgress = Box<dyn FnMut(ProgressParams) + Send>;
 pub(crate) struct Waiter {
     pub(crate) reply: oneshot::Sender<Result<Box<str>>>,
     pub(crate) on_progress: Option<OnProgress>,
+    /// Progress is heard after the answer too, until the request is abandoned.
+    pub(crate) hears_on: bool,
     pub(crate) route: Route,
 }
 
@@ -41,7 +43,7 @@ pub(crate) enum Item {
         timeouts: Timeouts,
         waiter: Waiter,
     },
-    /// Nobody waits for this request any more.
+    /// Nobody waits for this request any more, or for its progress if it is answered.
     Abandon { id: i64, reason: &'static str },
     /// Send a notification.
     Notification {

@@ -54,6 +54,8 @@ pub(crate) struct RequestOptions {
     /// Instead of the default idle timeout; `Some(None)` waits for ever.
     pub(crate) timeout: Option<Option<Duration>>,
     pub(crate) on_progress: Option<OnProgress>,
+    /// Progress goes on after the answer: hear it until the guard is dropped.
+    pub(crate) hears_on: bool,
 }
 
 impl Deref for Peer {
@@ -120,6 +122,7 @@ impl Peer {
             timeouts,
             waiter: Waiter {
                 reply,
+                hears_on: options.hears_on && options.on_progress.is_some(),
                 on_progress: options.on_progress,
                 route: self.route,
             },
@@ -157,6 +160,12 @@ impl PendingRequest {
         }
     }
 
+    /// A guard for the progress that goes on after the answer.
+    pub(crate) fn hearing(&self) -> Option<Hearing> {
+        let (id, peer) = self.abandon.as_ref()?;
+        Some(Hearing(*id, peer.clone()))
+    }
+
     /// Waits for the answer and decodes it.
     pub(crate) async fn decode<R: DeserializeOwned>(self, method: Method) -> Result<R> {
         let raw = self.await?;
@@ -174,6 +183,18 @@ impl Future for PendingRequest {
         let answer = std::task::ready!(Pin::new(&mut self.answer).poll(context));
         self.abandon = None;
         Poll::Ready(answer.unwrap_or_else(|_| Err(ProtocolError::Closed.into())))
+    }
+}
+
+/// Progress of an answered request is heard while this lives.
+pub(crate) struct Hearing(i64, Arc<PeerShared>);
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.1.outbox.push(Item::Abandon {
+            id: self.0,
+            reason: "no longer needed",
+        });
     }
 }
 

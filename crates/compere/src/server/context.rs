@@ -172,6 +172,9 @@ impl Context {
         if params.tools.is_some() || params.tool_choice.is_some() {
             self.may_give_tools()?;
         }
+        params
+            .check_tool_results()
+            .map_err(|why| ProtocolError::from(Misuse::Other(why.to_owned())))?;
         self.ask_projected(key, Method::SamplingCreateMessage, "sampling", params)
             .await
     }
@@ -338,6 +341,7 @@ impl Context {
         let options = RequestOptions {
             timeout: Some(None),
             on_progress: None,
+            hears_on: false,
         };
         let Some(task) = &self.call.task else {
             let peer = &self.call.peer;

@@ -72,6 +72,8 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     waiting: HashMap<i64, Waiting>,
+    /// Answered, but what they asked for goes on, and so does its progress: with the last one.
+    going_on: HashMap<i64, Option<f64>>,
     /// One entry per waiting request with a deadline. Progress moves a deadline without touching
     /// the heap: an entry that comes up too early goes back in.
     deadlines: BinaryHeap<Reverse<(Moment, i64)>>,
@@ -108,6 +110,20 @@ impl Outgoing {
         ended
     }
 
+    /// An answered request whose progress is still to be heard.
+    pub(crate) fn goes_on(&mut self, id: i64) {
+        self.going_on.insert(id, None);
+    }
+
+    /// Its progress is of no interest any more.
+    pub(crate) fn is_over(&mut self, id: i64) {
+        self.going_on.remove(&id);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.going_on.is_empty()
+    }
+
     pub(crate) fn contains(&self, id: i64) -> bool {
         self.waiting.contains_key(&id)
     }
@@ -118,14 +134,21 @@ impl Outgoing {
 
     /// Progress came: the idle clock starts again. `false` if nothing waits or it did not grow.
     pub(crate) fn progress(&mut self, now: Moment, id: i64, progress: f64) -> bool {
-        let Some(waiting) = self.waiting.get_mut(&id) else {
-            return false;
+        let mut waiting = self.waiting.get_mut(&id);
+        let last = match &mut waiting {
+            Some(waiting) => &mut waiting.last_progress,
+            None => match self.going_on.get_mut(&id) {
+                Some(last) => last,
+                None => return false,
+            },
         };
-        if waiting.last_progress.is_some_and(|last| progress <= last) {
+        if last.is_some_and(|last| progress <= last) {
             return false;
         }
-        waiting.last_progress = Some(progress);
-        waiting.heard = now;
+        *last = Some(progress);
+        if let Some(waiting) = waiting {
+            waiting.heard = now;
+        }
         true
     }
 

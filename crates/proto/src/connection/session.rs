@@ -143,7 +143,7 @@ struct Activity {
 
 impl Activity {
     fn is_over(&self) -> bool {
-        self.outgoing.len() == 0 && self.in_flight.is_empty() && self.subscriptions.is_empty()
+        self.outgoing.is_empty() && self.in_flight.is_empty() && self.subscriptions.is_empty()
     }
 }
 
@@ -1002,6 +1002,19 @@ impl Session {
 
     fn activity(&mut self) -> &mut Activity {
         self.activity.get_or_insert_default()
+    }
+
+    /// A request that was answered, but what it asked for goes on: its progress is still heard, until
+    /// [`Self::hear_no_more`].
+    pub fn hear_on(&mut self, id: i64) {
+        self.activity().outgoing.goes_on(id);
+    }
+
+    /// The progress of an answered request is of no interest any more.
+    pub fn hear_no_more(&mut self, id: i64) {
+        if let Some(activity) = &mut self.activity {
+            activity.outgoing.is_over(id);
+        }
     }
 
     fn is_waiting(&self, id: i64) -> bool {
