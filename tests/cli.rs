@@ -454,6 +454,11 @@ fn subscribed_changes_are_printed() {
 
 /// What a terminal shows when this is typed.
 fn at_a_terminal(arguments: &[&str], typed: &str, more: &str) -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    at_a_terminal_with(arguments, typed, more, &path)
+}
+
+fn at_a_terminal_with(arguments: &[&str], typed: &str, more: &str, path: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let shell = format!(
         "printf '%s' \"$TYPED\" | script -qec '{} {} {more}' {}",
@@ -464,6 +469,7 @@ fn at_a_terminal(arguments: &[&str], typed: &str, more: &str) -> String {
     let output = Command::new("sh")
         .args(["-c", &shell])
         .env("TYPED", typed)
+        .env("PATH", path)
         .output()
         .unwrap();
     String::from_utf8(output.stdout).unwrap()
@@ -480,13 +486,13 @@ fn a_form_is_asked_field_by_field() {
         "400\n36\ngreen\nAda\nyes\nchange\n\n\n\n\n\nyes\n",
         "",
     );
-    // C-ELIC-02 D-119: who asks is said as the person named it.
+    // C-ELIC-02 C-ELIC-14 D-119: who asks is said as the person named it.
     assert!(shown.contains("everything asks you:"), "{shown}");
     assert!(
         shown.contains("| Who are you?") && shown.contains("red | green | blue"),
         "{shown}"
     );
-    // C-ELIC-04 D-121: shown before it is sent, and changed if they like.
+    // C-ELIC-03 D-121: shown before it is sent, and changed if they like.
     assert!(
         shown.contains("Your answer:") && shown.contains("  age: 36"),
         "{shown}"
@@ -497,7 +503,7 @@ fn a_form_is_asked_field_by_field() {
         shown.contains("Hello Ada, Some(36), Some(Green), true"),
         "{shown}"
     );
-    // C-ELIC-03 D-120: declined, at the first field or at the end, or put away.
+    // C-ELIC-04 C-ELIC-10 C-ELIC-12 D-120: declined, at the first field or at the end, or put away.
     let late = at_a_terminal(&call, "36\ngreen\nAda\nyes\nno\n", "");
     assert!(late.contains("They would rather not say."), "{late}");
     let declined = at_a_terminal(&call, ".\n", "");
@@ -517,7 +523,30 @@ fn a_page_is_shown_whole_and_opened_by_the_person() {
     let words = fails(4, &call);
     assert!(words.contains("elicitation"), "{words}");
     // D-122 D-161 D-162 D-164: the site, the whole address, and nothing without a yes.
-    let agreed = at_a_terminal(&call, "maybe\nyes\n", "");
+    // D-160 D-163 C-GUIDE-24: nothing is opened by us, whatever there is to open it with.
+    let folder = tempfile::tempdir().unwrap();
+    let opened = folder.path().join("opened");
+    for opener in [
+        "xdg-open",
+        "open",
+        "sensible-browser",
+        "www-browser",
+        "gio",
+        "firefox",
+    ] {
+        let script = format!("#!/bin/sh\ntouch {}\n", opened.display());
+        let file = folder.path().join(opener);
+        std::fs::write(&file, script).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+    }
+    let path = format!(
+        "{}:{}",
+        folder.path().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let agreed = at_a_terminal_with(&call, "maybe\nyes\n", "", &path);
+    assert!(!opened.exists());
     assert!(
         agreed.contains("everything wants you to open a page"),
         "{agreed}"

@@ -47,7 +47,7 @@ async fn every_feature_of_the_fixture() {
         .unwrap();
     assert_eq!(client.server_info().unwrap().name, "fixture");
     assert_eq!(client.instructions(), Some("Only for tests."));
-    // A-PAGE-01 A-PAGE-07 A-PAGE-08: pages of four, cursors as they came.
+    // A-PAGE-01 A-PAGE-07 A-PAGE-08 D-095: pages of four, cursors as they came.
     assert_eq!(client.tools().collect().await.unwrap().len(), 11);
     let sum: f64 = client
         .call("add", json!({"a": 1, "b": 2}))

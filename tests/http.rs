@@ -1048,10 +1048,13 @@ async fn a_client_begins_a_lost_session_anew() {
     assert_eq!(service.sessions(), 0);
 }
 
+/// A request as it came: how, with which headers, and what.
+type Recorded = (Method, http::HeaderMap, bytes::Bytes);
+
 /// A server that keeps the heads of what it was asked.
-async fn recording() -> (String, Arc<Mutex<Vec<(Method, http::HeaderMap)>>>) {
+async fn recording() -> (String, Arc<Mutex<Vec<Recorded>>>) {
     let endpoint = endpoint();
-    let heads: Arc<Mutex<Vec<(Method, http::HeaderMap)>>> = Arc::default();
+    let heads: Arc<Mutex<Vec<Recorded>>> = Arc::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/mcp", listener.local_addr().unwrap());
     let kept = heads.clone();
@@ -1060,9 +1063,15 @@ async fn recording() -> (String, Arc<Mutex<Vec<(Method, http::HeaderMap)>>>) {
             let (service, kept) = (endpoint.service.clone(), kept.clone());
             let recorder =
                 hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let head = (request.method().clone(), request.headers().clone());
-                    kept.lock().unwrap().push(head);
-                    service.clone().call(request)
+                    let (head, body) = request.into_parts();
+                    let (mut service, kept) = (service.clone(), kept.clone());
+                    async move {
+                        let body = body.collect().await.unwrap().to_bytes();
+                        let recorded = (head.method.clone(), head.headers.clone(), body.clone());
+                        kept.lock().unwrap().push(recorded);
+                        let body = http_body_util::Full::new(body);
+                        service.call(Request::from_parts(head, body)).await
+                    }
                 });
             let stream = hyper_util::rt::TokioIo::new(stream);
             let http = hyper::server::conn::http1::Builder::new();
@@ -1078,13 +1087,14 @@ async fn the_client_says_what_it_must_with_every_request() {
     let (address, heads) = recording().await;
     let client = Client::connect(address).await.unwrap();
     client.call("quick", ()).await.unwrap();
+    client.call("ärger", ()).await.unwrap_err();
     let revision = client.revision().to_string();
     until("the stream", || {
         heads
             .lock()
             .unwrap()
             .iter()
-            .any(|(method, _)| method == Method::GET)
+            .any(|(method, ..)| method == Method::GET)
     })
     .await;
     client.close().await.unwrap();
@@ -1096,8 +1106,17 @@ async fn the_client_says_what_it_must_with_every_request() {
     };
     assert_eq!(says(&first.1, "mcp-session-id"), None);
     assert_eq!(says(&first.1, "mcp-protocol-version"), None);
-    assert!(rest.iter().any(|(method, _)| method == Method::DELETE));
-    for (method, head) in heads.iter() {
+    assert!(rest.iter().any(|(method, ..)| method == Method::DELETE));
+    // B-HTTP-05 B-HTTP-07 C-HTTP-01 B-TRAN-01: one message each, in UTF-8.
+    for (_, _, body) in heads.iter().filter(|(method, ..)| method == Method::POST) {
+        let text = std::str::from_utf8(body).unwrap();
+        let message: Value = serde_json::from_str(text).unwrap();
+        assert!(message["method"].is_string(), "{text}");
+    }
+    assert!(heads.iter().any(|(_, _, body)| {
+        std::str::from_utf8(body).is_ok_and(|text| text.contains("ärger"))
+    }));
+    for (method, head, _) in heads.iter() {
         let accept = says(head, "accept").unwrap_or_default();
         match *method {
             Method::POST => assert_eq!(accept, "application/json, text/event-stream"),
@@ -1105,7 +1124,7 @@ async fn the_client_says_what_it_must_with_every_request() {
             _ => {}
         }
     }
-    for (method, head) in rest {
+    for (method, head, _) in rest {
         assert!(says(head, "mcp-session-id").is_some(), "{method}");
         assert_eq!(
             says(head, "mcp-protocol-version"),

@@ -1,7 +1,7 @@
 //! One server and one client in each handshake revision: every feature is used, and every message of
 //! both sides fits the official schema of that revision and holds nothing that it does not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use compere::client::Tapped;
@@ -10,10 +10,13 @@ use compere::model::{
     Role, Root,
 };
 use compere::prelude::*;
+use compere::transport::stream;
 use compere::transport::tap::Direction;
 use compere::{ErrorKind, Revision};
 use compere_servers::everything::everything;
 use compere_testkit::schema::{Author, SchemaCheck};
+use compere_testkit::script::Script;
+use serde_json::Value;
 
 /// What went over the wire, and what does not fit.
 #[derive(Clone)]
@@ -64,6 +67,8 @@ async fn connect(revision: Revision, wire: &Wire) -> Client {
         .on_sample(|_| async {
             Ok(CreateMessageResult::new(Role::Assistant, "4", "abacus").stop_reason("endTurn"))
         })
+        .sampling_tools()
+        .on_elicit_url(|_| async { Ok(ElicitAction::Accept) })
         .on_log(|_| {})
         .on_resource_updated(|_| {});
     if revision >= Revision::V2025_06_18 {
@@ -132,7 +137,54 @@ async fn use_everything(client: &Client) {
     assert!(client.prompt("nothing", none()).await.is_err());
 }
 
-// C-COMP-01
+/// Every key of every `_meta`, wherever it stands.
+fn meta_keys(message: &Value, found: &mut BTreeSet<String>) {
+    match message {
+        Value::Object(members) => {
+            if let Some(Value::Object(meta)) = members.get("_meta") {
+                found.extend(meta.keys().cloned());
+            }
+            members.values().for_each(|member| meta_keys(member, found));
+        }
+        Value::Array(parts) => parts.iter().for_each(|part| meta_keys(part, found)),
+        _ => {}
+    }
+}
+
+/// `labels/name` with labels of letters, digits and hyphens, or a name alone.
+fn is_meta_key(key: &str) -> bool {
+    let (prefix, name) = key.rsplit_once('/').unwrap_or(("a", key));
+    let ends = |text: &str, first: fn(&char) -> bool| {
+        text.chars().next().as_ref().is_some_and(first)
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    let label = |label: &str| {
+        ends(label, char::is_ascii_alphabetic)
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    prefix.split('.').all(label)
+        && ends(name, char::is_ascii_alphanumeric)
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+// C-BASE-02 C-BASE-03 C-BASE-04 C-BASE-05 D-014: what stands in `_meta` is well formed, and of the
+// reserved names only those that the specification gives a meaning.
+fn assert_meta(lines: &[String]) {
+    let mut keys = BTreeSet::new();
+    for line in lines {
+        meta_keys(&serde_json::from_str(line).unwrap(), &mut keys);
+    }
+    for key in keys {
+        let known = ["progressToken", "io.modelcontextprotocol/related-task"];
+        assert!(is_meta_key(&key), "{key}");
+        assert!(known.contains(&key.as_str()), "{key} is nobody's");
+    }
+}
+
+// C-COMP-01; D-001 D-002 D-005: a result without a request, or an error without code and message, fits
+// no schema here. C-STDIO-01: one message a line.
 #[tokio::test]
 async fn everything_fits_the_schema_of_each_revision() {
     for revision in Revision::NEGOTIABLE.iter().copied() {
@@ -144,6 +196,11 @@ async fn everything_fits_the_schema_of_each_revision() {
         let faults = wire.faults.lock().unwrap();
         assert!(faults.is_empty(), "{revision}:\n{}", faults.join("\n"));
         drop(faults);
+        let lines = wire.lines.lock().unwrap().clone();
+        assert_meta(&lines);
+        for line in &lines {
+            assert!(serde_json::from_str::<Value>(line).unwrap().is_object());
+        }
         // What a revision has, it shows; what it does not have, it does not.
         for (since, text) in [
             (Revision::V2025_03_26, "\"annotations\":{\"readOnlyHint\""),
@@ -154,6 +211,15 @@ async fn everything_fits_the_schema_of_each_revision() {
             (Revision::V2025_06_18, "\"type\":\"resource_link\""),
             (Revision::V2025_06_18, "Hello Ada, None, Some(Blue), false"),
             (Revision::V2025_06_18, "\"method\":\"elicitation/create\""),
+            (Revision::V2025_11_25, "\"mode\":\"url\""),
+            (Revision::V2025_11_25, "\"taskSupport\""),
+            (
+                Revision::V2025_11_25,
+                "\"requests\":{\"tools\":{\"call\":{}}}",
+            ),
+            (Revision::V2025_11_25, "\"url\":{}"),
+            (Revision::V2025_11_25, "\"code\":-32042"),
+            (Revision::V2024_11_05, "https://example.com/"),
         ] {
             assert_eq!(wire.holds(text), revision >= since, "{revision}: {text}");
         }
@@ -175,5 +241,55 @@ async fn the_newest_that_both_speak_is_taken() {
             connected.await.ok().map(|client| client.revision()),
             expected
         );
+    }
+}
+
+// C-BASE-01: reserved names with values that nobody defined are no reason for anything.
+#[tokio::test]
+async fn odd_metadata_changes_nothing() {
+    for meta in [
+        json!({"io.modelcontextprotocol/related-task": 7}),
+        json!({"modelcontextprotocol.io/x": [1], "api.mcp.dev/y": null}),
+        json!({"io.modelcontextprotocol/protocolVersion": {"deep": [[]]}}),
+        json!({"": 1, "/": 2, "a//b": 3}),
+    ] {
+        let (mut script, ours) = Script::new();
+        let server = Server::new("s", "1").tool_fn("quick", || async { "done" });
+        tokio::spawn(server.serve(ours));
+        script.shake_hands("2025-06-18", json!({})).await;
+        let params = json!({"name": "quick", "_meta": meta});
+        let answer = script.ask("tools/call", params).await;
+        assert_eq!(answer["result"]["content"][0]["text"], "done", "{answer}");
+    }
+    let (mut script, ours) = Script::new();
+    let connecting = Client::builder("c", "1").connect(stream::duplex(ours));
+    let serving = script.serve_handshake("2025-06-18", json!({"tools": {}}));
+    let (client, ()) = tokio::join!(connecting, serving);
+    let client = client.unwrap();
+    let calling = tokio::spawn(client.call("quick", ()).into_future());
+    let call = script.next().await;
+    let meta = json!({"io.modelcontextprotocol/related-task": false, "mcp.dev/x": 1});
+    let result =
+        json!({"content": [{"type": "text", "text": "done", "_meta": meta}], "_meta": meta});
+    script.answer(&call, result).await;
+    assert_eq!(calling.await.unwrap().unwrap().joined_text(), "done");
+}
+
+// C-RES-01
+#[test]
+fn a_resource_has_an_address_of_the_right_form() {
+    for (uri, right) in [
+        ("weather+live://north/1", true),
+        ("a.b-c:x", true),
+        ("no-scheme", false),
+        ("1ab://digit-first", false),
+        ("sp ace://x", false),
+        ("under_score://x", false),
+        ("://x", false),
+        ("demo://with space", false),
+    ] {
+        let resource = resource_fn(uri, "r", || async { "r" });
+        let server = Server::new("s", "1").resource(resource);
+        assert_eq!(server.start().is_ok(), right, "{uri}");
     }
 }

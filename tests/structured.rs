@@ -5,7 +5,7 @@ use compere::prelude::*;
 use compere::proto::Error as ProtocolError;
 use compere::proto::error::PeerMisbehaved;
 use compere::transport::stream;
-use compere::{Client, ErrorKind, Revision};
+use compere::{Client, ErrorKind, RawArgs, Revision};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -178,5 +178,30 @@ async fn a_client_holds_results_against_what_was_listed() {
                 "{error}"
             );
         }
+    }
+}
+
+// D-011: a schema means what it means in the dialect that it names, and 2020-12 if it names none.
+#[tokio::test]
+async fn a_schema_is_read_in_its_dialect() {
+    let pair = json!([{"type": "integer"}, {"type": "string"}]);
+    let draft_7 = json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object", "properties": {"pair": {"items": pair}},
+    });
+    let newest = json!({"type": "object", "properties": {"pair": {"prefixItems": pair}}});
+    for schema in [draft_7, newest] {
+        let schema: compere::schemars::Schema = schema.try_into().unwrap();
+        let tool = tool_fn("takes", |_: RawArgs| async { "taken" }).input_schema(schema);
+        let client = Client::connect(Server::new("s", "1").tool(tool))
+            .await
+            .unwrap();
+        let taken = async |pair: Value| {
+            let output = client.call("takes", json!({"pair": pair})).await.unwrap();
+            !output.failed()
+        };
+        assert!(taken(json!([1, "a"])).await);
+        assert!(!taken(json!(["a", 1])).await);
+        assert!(taken(json!([1, "a", {}])).await);
     }
 }

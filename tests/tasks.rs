@@ -7,8 +7,9 @@ use std::time::Duration;
 use compere::client::Tapped;
 use compere::client::task::TaskHandle;
 use compere::model::{
-    CreateMessageParams, CreateMessageResult, ElicitAction, ElicitParams, ElicitResult, RawJson,
-    Role, SamplingMessage, TaskStatus, TaskSupport, Tool, UrlElicitation, code,
+    CreateMessageParams, CreateMessageResult, ElicitAction, ElicitParams, ElicitResult,
+    ErrorObject, RawJson, Role, SamplingMessage, TaskStatus, TaskSupport, Tool, UrlElicitation,
+    code,
 };
 use compere::prelude::*;
 use compere::server::http::HttpOptions;
@@ -91,6 +92,10 @@ fn server(gate: &Gate) -> Server {
         .tool(tool_fn("needs-a-page", || async {
             let page = UrlElicitation::new("Sign in", "https://example.com/sign-in", "e-2");
             Err::<String, _>(ToolError::url_elicitation_required(&[page]))
+        }))
+        .tool(tool_fn("misuses-the-code", || async {
+            let error = ErrorObject::new(code::URL_ELICITATION_REQUIRED, "no page at all");
+            Err::<String, _>(ToolError::protocol(error))
         }))
         .tool(tool_fn("samples", |context: Context| async move {
             let schema = RawJson::from(json!({"type": "object"}));
@@ -607,6 +612,9 @@ async fn a_person_is_sent_to_a_page() {
     assert_eq!(refusal.code, -32042);
     let pages = UrlElicitation::required(refusal);
     assert_eq!(pages[0].elicitation_id, "e-2");
+    // D-139
+    let refused = client.call("misuses-the-code", ()).await.unwrap_err();
+    assert_eq!(refused.refusal().unwrap().code, code::INTERNAL_ERROR);
     wire.assert_clean();
 }
 

@@ -19,7 +19,7 @@ const STATES: [&str; 5] = [
     "authorization",
 ];
 /// Of the MUST and MUST NOT rows of a revision, authorization aside, so many of a hundred are tested.
-const TESTED_SHARE: usize = 50;
+const TESTED_SHARE: usize = 80;
 const MARK: &str = "<!-- written by cargo xtask trace -->";
 
 /// The revisions whose rows are counted, each by those that it brought or changed.

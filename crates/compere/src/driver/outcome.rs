@@ -66,7 +66,8 @@ impl Outcome {
                 Ok(())
             }
             Self::InputRequired(required) => encode::result(buffer, id, &required),
-            Self::Error(error) => {
+            Self::Error(mut error) => {
+                error.project(revision);
                 encode::error(buffer, id, &error);
                 Ok(())
             }

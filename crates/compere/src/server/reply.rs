@@ -35,7 +35,8 @@ impl ToolError {
         Self(Kind::Public(text.into()))
     }
 
-    /// An error of the protocol instead of a result, with a code.
+    /// An error of the protocol instead of a result, with a code. (-32042 is for
+    /// [`ToolError::url_elicitation_required`].)
     pub fn protocol(error: ErrorObject) -> Self {
         Self(Kind::Protocol(error))
     }
@@ -77,7 +78,7 @@ impl ToolError {
                 tracing::error!(tool, error = %chain(error.as_ref()), "a tool failed");
                 Outcome::CallTool(CallToolResult::error("internal error"))
             }
-            Kind::Protocol(error) => Outcome::Error(error),
+            Kind::Protocol(error) => Outcome::Error(allowed(error, tool)),
         }
     }
 
@@ -89,9 +90,20 @@ impl ToolError {
                 tracing::error!(handler, error = %chain(error.as_ref()), "a handler failed");
                 ErrorObject::internal()
             }
-            Kind::Protocol(error) => error,
+            Kind::Protocol(error) => allowed(error, handler),
         }
     }
+}
+
+/// The code for pages to go to is for nothing else.
+fn allowed(error: ErrorObject, handler: &str) -> ErrorObject {
+    let misused =
+        error.code == code::URL_ELICITATION_REQUIRED && UrlElicitation::required(&error).is_empty();
+    if misused {
+        tracing::error!(handler, "an error with code -32042 names no page to go to");
+        return ErrorObject::internal();
+    }
+    error
 }
 
 pub(crate) fn resource_not_found(uri: &str, code: i64) -> ErrorObject {

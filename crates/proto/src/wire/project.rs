@@ -12,7 +12,8 @@ use crate::completion::CompleteParams;
 use crate::content::{
     Annotations, AudioContent, Content, EmbeddedResource, ImageContent, OneOrMany, TextContent,
 };
-use crate::elicitation::ElicitParams;
+use crate::elicitation::{ElicitParams, UrlElicitation};
+use crate::jsonrpc::{ErrorObject, code};
 use crate::lifecycle::{Implementation, InitializeParams, InitializeResult};
 use crate::object::RawJson;
 use crate::progress::ProgressParams;
@@ -52,6 +53,20 @@ fn inside<T: Project>(value: &mut Option<Box<T>>, to: Revision) {
 }
 
 use Revision::{V2024_11_05, V2025_03_26, V2025_06_18, V2025_11_25};
+
+impl Project for ErrorObject {
+    fn step_down(&mut self, to: Revision) {
+        if to != V2025_06_18 || self.code != code::URL_ELICITATION_REQUIRED {
+            return;
+        }
+        // Nobody there knows the code: the words say where to go.
+        let mut message = self.message.to_string();
+        for page in UrlElicitation::required(self) {
+            message = format!("{message}; {}: {}", page.message, page.url);
+        }
+        *self = Self::new(code::INTERNAL_ERROR, message);
+    }
+}
 
 impl Project for Annotations {
     fn step_down(&mut self, to: Revision) {
