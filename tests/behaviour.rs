@@ -50,7 +50,7 @@ impl Setting {
         };
         if matches!(transport, Transport::Sse | Transport::Streamable) {
             let handle = fixture::server(Revision::NEGOTIABLE).start().unwrap();
-            let any = "127.0.0.1:0".parse().unwrap();
+            let any = "127.0.0.1:0";
             let listener = handle.listen_http(any, HttpOptions::new()).await.unwrap();
             let address = listener.local_addr().unwrap();
             let (stop, stopped) = oneshot::channel::<()>();

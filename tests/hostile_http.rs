@@ -54,7 +54,7 @@ async fn server() -> (ServerHandle, HttpListener) {
         })
         .start()
         .unwrap();
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any = "127.0.0.1:0";
     let options = HttpOptions::new().bearer(|token| match token {
         "token-of-ada" => Some(Principal::new("ada")),
         "token-of-eve" => Some(Principal::new("eve")),

@@ -820,7 +820,7 @@ async fn batches_of_2025_03_26_are_answered_as_one_array() {
 #[tokio::test]
 async fn listening_beyond_this_machine_needs_an_authenticator() {
     let endpoint = endpoint();
-    let everywhere = "0.0.0.0:0".parse().unwrap();
+    let everywhere = "0.0.0.0:0";
     let refused = endpoint
         .handle
         .listen_http(everywhere, HttpOptions::new())
@@ -986,7 +986,7 @@ async fn a_cancelled_call_ends_its_stream() {
 #[tokio::test]
 async fn on_a_stop_what_runs_is_finished_and_nothing_new_is_taken() {
     let endpoint = endpoint();
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any = "127.0.0.1:0";
     let listener = endpoint
         .handle
         .listen_http(any, HttpOptions::new())
@@ -1019,7 +1019,7 @@ async fn on_a_stop_what_runs_is_finished_and_nothing_new_is_taken() {
 #[tokio::test]
 async fn a_client_begins_a_lost_session_anew() {
     let endpoint = endpoint();
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any = "127.0.0.1:0";
     let listener = endpoint
         .handle
         .listen_http(any, HttpOptions::new())
@@ -1209,7 +1209,7 @@ async fn a_connection_cut_at_any_byte_loses_and_doubles_nothing() {
         })
         .start()
         .unwrap();
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any = "127.0.0.1:0";
     let listener = handle.listen_http(any, HttpOptions::new()).await.unwrap();
     let server = listener.local_addr().unwrap();
     tokio::spawn(listener.serve_until(std::future::pending()));

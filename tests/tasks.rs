@@ -382,7 +382,7 @@ async fn progress_of_a_task_is_heard_until_it_is_over() {
 async fn a_task_over_http() {
     let gate = Gate::default();
     let handle = server(&gate).start().unwrap();
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any = "127.0.0.1:0";
     let listener = handle.listen_http(any, HttpOptions::new()).await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
     tokio::spawn(listener.serve_until(std::future::pending()));

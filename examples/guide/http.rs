@@ -11,10 +11,9 @@ mod block_1 {
 
     #[expect(dead_code, reason = "it would take a port that may be taken")]
     async fn serve() -> compere::Result<()> {
-        let address = ([127, 0, 0, 1], 8080).into();
         Server::new("calculator", "1.0.0")
             .tool(add)
-            .serve_http(address)
+            .serve_http("127.0.0.1:8080")
             .await
     }
 }
@@ -34,9 +33,7 @@ mod block_2 {
         let service = handle.http(options.clone())?;
         assert_eq!(service.paths(), ["/calculator"]);
         // Or a listener of ours, here on a port that is free.
-        let listener = handle
-            .listen_http(([127, 0, 0, 1], 0).into(), options)
-            .await?;
+        let listener = handle.listen_http("127.0.0.1:0", options).await?;
         println!("http://{}/calculator", listener.local_addr()?);
         Ok(())
     }
@@ -68,7 +65,7 @@ mod block_3 {
         });
         let listener = server
             .start()?
-            .listen_http(([127, 0, 0, 1], 0).into(), options())
+            .listen_http("127.0.0.1:0", options())
             .await?;
         let address = format!("http://{}/mcp", listener.local_addr()?);
         tokio::spawn(listener.serve_until(std::future::pending()));

@@ -22,7 +22,7 @@ const STEP: Duration = Duration::from_millis(50);
 #[tokio::main]
 async fn main() -> compere::Result<()> {
     let handle = server().start()?;
-    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let any = "127.0.0.1:0";
     let listener = handle.listen_http(any, HttpOptions::new()).await?;
     println!("http://{}/mcp", listener.local_addr()?);
     listener.serve_until_signal().await

@@ -65,7 +65,7 @@ async fn over_http(server: Server, sessions: bool) -> compere::Result<()> {
     if !sessions {
         options = options.without_sessions();
     }
-    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let any = "127.0.0.1:0";
     let listener = handle.listen_http(any, options).await?;
     println!("http://{}/mcp", listener.local_addr()?);
     listener.serve_until_signal().await

@@ -9,7 +9,7 @@
 //! # async fn main() -> compere::Result<()> {
 //! Server::new("calculator", "1.0.0")
 //!     .tool(add)
-//!     .serve_http("127.0.0.1:8080".parse().expect("an address"))
+//!     .serve_http("127.0.0.1:8080")
 //!     .await
 //! # }
 //! ```
@@ -27,8 +27,8 @@ pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod streams;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::net::ToSocketAddrs;
 
 use crate::error::{Error, Result};
 use crate::server::Server;
@@ -210,7 +210,7 @@ impl ServerHandle {
     /// Listens on an address. Beyond this machine it needs to know who may use the server.
     pub async fn listen_http(
         &self,
-        address: SocketAddr,
+        address: impl ToSocketAddrs,
         options: HttpOptions,
     ) -> Result<HttpListener> {
         HttpListener::bind(self.http(options)?, address).await
@@ -218,10 +218,11 @@ impl ServerHandle {
 }
 
 impl Server {
-    /// Serves HTTP on an address until SIGTERM or SIGINT comes, with the default [`HttpOptions`].
+    /// Serves HTTP on an address, such as `"127.0.0.1:8080"`, until SIGTERM or SIGINT comes, with the
+    /// default [`HttpOptions`].
     ///
     /// Cancel safety: dropping the future drops all connections.
-    pub async fn serve_http(self, address: SocketAddr) -> Result<()> {
+    pub async fn serve_http(self, address: impl ToSocketAddrs) -> Result<()> {
         self.start()?
             .listen_http(address, HttpOptions::new())
             .await?

@@ -16,11 +16,11 @@ use compere_proto::Limits;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, Sleep};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::server::handle::ServerHandle;
 use crate::server::http::endpoint::HttpService;
 
@@ -36,21 +36,25 @@ pub struct HttpListener {
 }
 
 impl HttpListener {
-    pub(crate) async fn bind(service: HttpService, address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn bind(service: HttpService, address: impl ToSocketAddrs) -> Result<Self> {
+        let found = tokio::net::lookup_host(address).await.map_err(|error| {
+            Error::because(ErrorKind::Setup, "this is no address to listen on", error)
+        })?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        let shown = shown.join(", ");
         let options = &service.endpoint().options;
-        if !address.ip().is_loopback() && options.bearer.is_none() && !options.open {
+        let beyond = addresses.iter().any(|address| !address.ip().is_loopback());
+        if beyond && options.bearer.is_none() && !options.open {
             return Err(Error::setup(format!(
-                "{address} can be reached from other machines, and nothing says who may use this \
+                "{shown} can be reached from other machines, and nothing says who may use this \
                  server: listen on 127.0.0.1, or give HttpOptions::bearer (or \
                  HttpOptions::without_authentication, if something in front of it does that)"
             )));
         }
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            Error::because(
-                crate::ErrorKind::Io,
-                format!("cannot listen on {address}"),
-                error,
-            )
+        let bound = TcpListener::bind(addresses.as_slice()).await;
+        let listener = bound.map_err(|error| {
+            Error::because(ErrorKind::Io, format!("cannot listen on {shown}"), error)
         })?;
         Ok(Self { listener, service })
     }
