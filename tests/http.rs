@@ -8,6 +8,7 @@ use compere::prelude::*;
 use compere::server::http::bearer::Principal;
 use compere::server::http::{Body, HttpOptions, HttpService};
 use compere::{ErrorKind, Limits, ServerHandle};
+use compere_tests::cutting::{self, Cut};
 use compere_tests::until;
 use futures_util::StreamExt;
 use http::{Method, Request, Response};
@@ -1134,62 +1135,6 @@ async fn the_client_says_what_it_must_with_every_request() {
     }
 }
 
-/// Carries connections to a server, and cuts what is open once so many bytes of answers have passed.
-async fn cutting_proxy(
-    server: std::net::SocketAddr,
-    left: Arc<Mutex<Option<usize>>>,
-) -> std::net::SocketAddr {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let left = left.clone();
-            tokio::spawn(async move {
-                let far = tokio::net::TcpStream::connect(server).await.unwrap();
-                let (mut near_read, mut near_write) = near.into_split();
-                let (mut far_read, mut far_write) = far.into_split();
-                let asking = async {
-                    tokio::io::copy(&mut near_read, &mut far_write)
-                        .await
-                        .map(drop)
-                };
-                let answering = async {
-                    let mut buffer = [0; 4096];
-                    loop {
-                        let count = far_read.read(&mut buffer).await?;
-                        if count == 0 {
-                            return Ok(());
-                        }
-                        let cut = {
-                            let mut left = left.lock().unwrap();
-                            match &mut *left {
-                                Some(bytes) if *bytes < count => left.take(),
-                                Some(bytes) => {
-                                    *bytes -= count;
-                                    None
-                                }
-                                None => None,
-                            }
-                        };
-                        let passed = cut.unwrap_or(count);
-                        near_write.write_all(&buffer[..passed]).await?;
-                        if cut.is_some() {
-                            return Ok::<(), std::io::Error>(());
-                        }
-                    }
-                };
-                tokio::select! {
-                    _ = asking => {}
-                    _ = answering => {}
-                }
-            });
-        }
-    });
-    address
-}
-
 // B-HTTP-40 D-036: wherever the connection is cut, every step comes once and in order, or, if it was
 // cut before the client knew of an event, the call fails and says so.
 #[tokio::test]
@@ -1214,14 +1159,14 @@ async fn a_connection_cut_at_any_byte_loses_and_doubles_nothing() {
     let server = listener.local_addr().unwrap();
     tokio::spawn(listener.serve_until(std::future::pending()));
     let cut_at = async |bytes: usize| {
-        let left = Arc::new(Mutex::new(None));
-        let proxy = cutting_proxy(server, left.clone()).await;
+        let cut = Cut::default();
+        let proxy = cutting::proxy(server, cut.clone()).await;
         let client = Client::connect(format!("http://{proxy}/mcp"))
             .await
             .unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let hears = heard.clone();
-        *left.lock().unwrap() = Some(bytes);
+        cut.after(bytes);
         let called = client
             .call("steps", ())
             .on_progress(move |step| hears.lock().unwrap().push(step.progress))

@@ -1,7 +1,7 @@
 //! Peers that we did not write, over HTTP in both of its forms: our client against servers made with
 //! official SDKs of each age, their clients against our server.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,102 +9,10 @@ use compere::Revision;
 use compere_testkit::schema::Author;
 use compere_tests::compere;
 use compere_tests::ground::{Watch, everything_of, everything_of_an_sdk, peer, script};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-
-/// A program that listens, ended with the value.
-struct Listening {
-    _child: Child,
-    url: String,
-}
-
-impl Listening {
-    /// Starts a program and takes the first address that it prints.
-    async fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut warned = BufReader::new(child.stderr.take().unwrap()).lines();
-        let finding = async {
-            loop {
-                let line = tokio::select! {
-                    Ok(Some(line)) = said.next_line() => line,
-                    Ok(Some(line)) = warned.next_line() => line,
-                    else => panic!("the program ended before it listened"),
-                };
-                if let Some(start) = line.find("http://") {
-                    return line[start..].trim().to_owned();
-                }
-            }
-        };
-        let url = tokio::time::timeout(Duration::from_secs(60), finding)
-            .await
-            .expect("the program does not listen");
-        // It must not stop because nobody reads what it says.
-        tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
-        tokio::spawn(async move { while let Ok(Some(_)) = warned.next_line().await {} });
-        Self { _child: child, url }
-    }
-}
-
-fn node(folder: &str, file: &str) -> (Command, PathBuf) {
-    let path = peer(folder).join(file);
-    std::fs::copy(script(file), &path).unwrap();
-    (Command::new("node"), path)
-}
-
-async fn typescript_server(folder: &str, kind: &str) -> Listening {
-    let (mut command, path) = node(folder, "server.mjs");
-    command.arg(path).arg(kind);
-    Listening::start(command).await
-}
-
-async fn python_server(folder: &str, file: &str, kind: &str) -> Listening {
-    let mut command = Command::new(peer(&format!("{folder}/bin/python")));
-    command.arg(script(file)).arg(kind);
-    Listening::start(command).await
-}
-
-/// A port that was free a moment ago, for a program that takes only a number.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-/// The reference server in one of its modes. It says on stderr when it listens, and not where.
-async fn reference_server(mode: &str, path: &str) -> (Child, String) {
-    let server =
-        peer("npm-servers/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
-    let port = free_port();
-    let mut child = Command::new("node")
-        .arg(server)
-        .arg(mode)
-        .env("PORT", port.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-    let listening = async {
-        while let Ok(Some(line)) = said.next_line().await {
-            if line.contains("port") {
-                break;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), listening)
-        .await
-        .expect("the server does not listen");
-    tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
-    (child, format!("http://127.0.0.1:{port}{path}"))
-}
+use compere_tests::listening::{
+    Listening, node, python_server, reference_server, typescript_server,
+};
+use tokio::process::Command;
 
 #[tokio::test]
 async fn our_client_and_the_reference_server_over_streamable_http() {

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 #[path = "../hostile/attacks.rs"]
 pub mod attacks;
+pub mod cutting;
 #[path = "../interop/ground.rs"]
 pub mod ground;
 #[path = "../hostile/impostors.rs"]
 pub mod impostors;
+#[path = "../interop/listening.rs"]
+pub mod listening;
 #[path = "../hostile/patients.rs"]
 pub mod patients;
 #[path = "../hostile/stage.rs"]

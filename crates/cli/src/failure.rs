@@ -84,6 +84,7 @@ impl From<Error> for Failure {
                 vec!["Give it more time with --timeout SECONDS.".to_owned()],
             ),
             ErrorKind::Setup => (2, Vec::new()),
+            ErrorKind::HttpStatus(status) => (1, way_in(*status)),
             ErrorKind::Protocol(ProtocolError::Refused(refusal))
                 if refusal.code == code::RESOURCE_NOT_FOUND =>
             {
@@ -99,6 +100,16 @@ impl From<Error> for Failure {
             code,
         }
     }
+}
+
+/// What a status usually says about how the server is to be reached.
+fn way_in(status: u16) -> Vec<String> {
+    let hint = match status {
+        401 | 403 => "It wants to know who you are: --headers FILE with `Authorization: Bearer …`.",
+        404 | 405 => "Is the path right? It is often /mcp, or /sse for older servers.",
+        _ => return Vec::new(),
+    };
+    vec![hint.to_owned()]
 }
 
 /// The pages that a person is to open before the call can be done.

@@ -109,6 +109,29 @@ on("logging/setLevel", "SetLevelRequestSchema", async () => ({}));
 return server;
 };
 
+// What was said, for clients whose connection was cut.
+const events = [];
+const eventStore = {
+  async storeEvent(streamId, message) {
+    events.push({ streamId, message });
+    return String(events.length);
+  },
+  async getStreamIdForEventId(id) {
+    return events[id - 1]?.streamId;
+  },
+  async replayEventsAfter(id, { send }) {
+    const { streamId } = events[id - 1];
+    for (let after = Number(id); after < events.length; after++) {
+      const { streamId: of, message } = events[after];
+      // A message without a method or an answer is an id to come back with, and nothing else.
+      if (of === streamId && Object.keys(message).length > 0) {
+        await send(String(after + 1), message);
+      }
+    }
+    return streamId;
+  },
+};
+
 if (kind === "stdio") {
   const from = second ?? (await import("@modelcontextprotocol/sdk/server/stdio.js"));
   await make().connect(new from.StdioServerTransport());
@@ -135,6 +158,7 @@ if (kind === "stdio") {
     if (!transport) {
       transport = new Transport({
         sessionIdGenerator: () => randomUUID(),
+        eventStore,
         onsessioninitialized: (id) => void sessions.set(id, transport),
       });
       await make().connect(transport);

@@ -128,9 +128,28 @@ async def over_sse() -> None:
 
 
 async def over_http() -> None:
+    from mcp.server.streamable_http import EventMessage, EventStore
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-    manager = StreamableHTTPSessionManager(app=server)
+    class Events(EventStore):
+        """What was said, for clients whose connection was cut."""
+
+        def __init__(self):
+            self.events = []
+
+        async def store_event(self, stream_id, message):
+            self.events.append((stream_id, message))
+            return str(len(self.events))
+
+        async def replay_events_after(self, last_event_id, send_callback):
+            after = int(last_event_id)
+            stream_id, _ = self.events[after - 1]
+            for number, (of, message) in enumerate(self.events[after:], after + 1):
+                if of == stream_id and message is not None:
+                    await send_callback(EventMessage(message, str(number)))
+            return stream_id
+
+    manager = StreamableHTTPSessionManager(app=server, event_store=Events())
     async with manager.run():
         await listen(manager.handle_request, "/mcp")
 

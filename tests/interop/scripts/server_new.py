@@ -9,6 +9,26 @@ import socket
 import mcp_types as types
 import uvicorn
 from mcp.server.lowlevel.server import Server
+from mcp.server.streamable_http import EventMessage, EventStore
+
+
+class Events(EventStore):
+    """What was said, for clients whose connection was cut."""
+
+    def __init__(self):
+        self.events = []
+
+    async def store_event(self, stream_id, message):
+        self.events.append((stream_id, message))
+        return str(len(self.events))
+
+    async def replay_events_after(self, last_event_id, send_callback):
+        after = int(last_event_id)
+        stream_id, _ = self.events[after - 1]
+        for number, (of, message) in enumerate(self.events[after:], after + 1):
+            if of == stream_id and message is not None:
+                await send_callback(EventMessage(message, str(number)))
+        return stream_id
 
 
 def text(value):
@@ -99,7 +119,7 @@ async def main() -> None:
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
-    config = uvicorn.Config(server.streamable_http_app(), log_level="error")
+    config = uvicorn.Config(server.streamable_http_app(event_store=Events()), log_level="error")
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
