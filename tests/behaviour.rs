@@ -14,7 +14,7 @@ use compere::model::{
 };
 use compere::prelude::*;
 use compere::server::http::HttpOptions;
-use compere::{Limits, Revision};
+use compere::{Limits, Relay, Revision, ServerHandle};
 use compere_testkit::fixture;
 use compere_tests::until;
 use tokio::sync::oneshot;
@@ -26,6 +26,31 @@ enum Transport {
     Stdio,
     Sse,
     Streamable,
+    /// Through a relay, from the first to the second.
+    StreamableToStdio,
+    MemoryToStreamable,
+    SseToStreamable,
+    StreamableToSse,
+}
+
+impl Transport {
+    /// The path at which the client reaches what it talks to, if that is over HTTP.
+    fn path(self) -> Option<&'static str> {
+        match self {
+            Self::Memory | Self::Stdio | Self::MemoryToStreamable => None,
+            Self::Sse | Self::SseToStreamable => Some("/sse"),
+            Self::Streamable | Self::StreamableToStdio | Self::StreamableToSse => Some("/mcp"),
+        }
+    }
+
+    /// The path at which a relay reaches the server, if that is over HTTP.
+    fn behind(self) -> Option<&'static str> {
+        match self {
+            Self::MemoryToStreamable | Self::SseToStreamable => Some("/mcp"),
+            Self::StreamableToSse => Some("/sse"),
+            _ => None,
+        }
+    }
 }
 
 /// A transport, a revision, and the server if it runs in this process.
@@ -33,32 +58,54 @@ struct Setting {
     transport: Transport,
     revision: Revision,
     address: Option<String>,
-    _stop: Option<oneshot::Sender<()>>,
+    relay: Option<ServerHandle>,
+    _stops: Vec<oneshot::Sender<()>>,
+}
+
+/// Serves over HTTP until the sender is dropped.
+async fn listen(handle: &ServerHandle) -> (String, oneshot::Sender<()>) {
+    let any = "127.0.0.1:0";
+    let listener = handle.listen_http(any, HttpOptions::new()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(listener.serve_until(async {
+        let _ = stopped.await;
+    }));
+    (format!("http://{address}"), stop)
+}
+
+fn fixture_process() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_fixture-server")).arg("all")
 }
 
 impl Setting {
     async fn new(transport: Transport, revision: Revision) -> Self {
-        let path = match transport {
-            Transport::Sse => "/sse",
-            _ => "/mcp",
-        };
         let mut setting = Self {
             transport,
             revision,
             address: None,
-            _stop: None,
+            relay: None,
+            _stops: Vec::new(),
         };
-        if matches!(transport, Transport::Sse | Transport::Streamable) {
-            let handle = fixture::server(Revision::NEGOTIABLE).start().unwrap();
-            let any = "127.0.0.1:0";
-            let listener = handle.listen_http(any, HttpOptions::new()).await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let (stop, stopped) = oneshot::channel::<()>();
-            tokio::spawn(listener.serve_until(async {
-                let _ = stopped.await;
-            }));
-            setting.address = Some(format!("http://{address}{path}"));
-            setting._stop = Some(stop);
+        let mut served = fixture::server(Revision::NEGOTIABLE).start().unwrap();
+        if let Some(path) = transport.behind() {
+            let (address, stop) = listen(&served).await;
+            setting._stops.push(stop);
+            let url = format!("{address}{path}");
+            let relay = Relay::new(move |client| client.connect(url.clone()));
+            setting.relay = Some(relay.start().unwrap());
+        }
+        if transport == Transport::StreamableToStdio {
+            let relay = Relay::new(|client| client.connect(fixture_process()));
+            setting.relay = Some(relay.start().unwrap());
+        }
+        if let Some(relay) = &setting.relay {
+            served = relay.clone();
+        }
+        if let Some(path) = transport.path() {
+            let (address, stop) = listen(&served).await;
+            setting._stops.push(stop);
+            setting.address = Some(format!("{address}{path}"));
         }
         setting
     }
@@ -68,14 +115,12 @@ impl Setting {
     }
 
     async fn connect_with(&self, builder: ClientBuilder) -> Client {
-        let connected = match (self.transport, &self.address) {
-            (Transport::Memory, _) => builder.connect(fixture::server(Revision::NEGOTIABLE)).await,
-            (Transport::Stdio, _) => {
-                let server = Command::new(env!("CARGO_BIN_EXE_fixture-server")).arg("all");
-                builder.connect(server).await
-            }
-            (_, Some(address)) => builder.connect(address.as_str()).await,
-            (_, None) => unreachable!("a server over HTTP has an address"),
+        let connected = match (self.transport, &self.address, &self.relay) {
+            (Transport::Memory, ..) => builder.connect(fixture::server(Revision::NEGOTIABLE)).await,
+            (Transport::Stdio, ..) => builder.connect(fixture_process()).await,
+            (_, Some(address), _) => builder.connect(address.as_str()).await,
+            (_, None, Some(relay)) => builder.connect(relay.clone()).await,
+            (_, None, None) => unreachable!("a server has an address or is in memory"),
         };
         connected.unwrap()
     }
@@ -97,6 +142,10 @@ macro_rules! behaviours {
         behaviours!(@over stdio Stdio $($behaviour)+);
         behaviours!(@over sse Sse $($behaviour)+);
         behaviours!(@over streamable Streamable $($behaviour)+);
+        behaviours!(@over streamable_to_stdio StreamableToStdio $($behaviour)+);
+        behaviours!(@over memory_to_streamable MemoryToStreamable $($behaviour)+);
+        behaviours!(@over sse_to_streamable SseToStreamable $($behaviour)+);
+        behaviours!(@over streamable_to_sse StreamableToSse $($behaviour)+);
     };
     (@over $name:ident $transport:ident $($behaviour:ident)+) => {
         mod $name {

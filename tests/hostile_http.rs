@@ -365,10 +365,7 @@ async fn memory_is_bounded_under_hostile_connections() {
     println!(
         "{connections} hostile connections: {before} KiB before, {after} KiB with them, {each} bytes each"
     );
-    assert!(
-        each < 96 * 1024,
-        "{each} bytes for each hostile connection"
-    );
+    assert!(each < 96 * 1024, "{each} bytes for each hostile connection");
     drop(held);
     call().await.unwrap();
 }

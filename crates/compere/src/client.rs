@@ -52,6 +52,7 @@ use crate::driver::Driver;
 use crate::driver::outbox::Item;
 use crate::driver::peer::{Agreed, Peer, RequestOptions};
 use crate::error::{Error, Result};
+use crate::relay::front::Front;
 use crate::server::Server;
 use crate::server::handle::ServerHandle;
 use crate::transport::ByteStream;
@@ -92,6 +93,7 @@ pub struct ClientBuilder {
     roots: Option<Vec<Root>>,
     handlers: Handlers,
     ping: Option<PingPlan>,
+    offer: Option<Revision>,
 }
 
 /// Something that a client can connect to.
@@ -289,6 +291,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Speaks for a client in front of a relay, and passes on to it what the server says.
+    pub(crate) fn relays(
+        &mut self,
+        info: Implementation,
+        offer: Option<Revision>,
+        front: Arc<Front>,
+    ) {
+        self.info = info;
+        self.offer = offer;
+        self.handlers.front = Some(front);
+    }
+
     /// Connects and does the handshake. Needs a tokio runtime; the connection runs as a task of
     /// its own.
     ///
@@ -357,8 +371,12 @@ impl ClientBuilder {
             let said = [("form", forms && urls), ("url", urls)];
             capabilities.elicitation = Some(parts(&said));
         }
+        if let Some(front) = &self.handlers.front {
+            capabilities = front.capabilities.clone();
+        }
         let mut config = SessionConfig::new(self.info.clone());
         config.revisions.clone_from(&self.revisions);
+        config.offer = self.offer;
         config.client_capabilities = Arc::new(capabilities);
         config.limits = self.limits.clone();
         config.ping = self.ping;
@@ -400,10 +418,11 @@ impl Client {
             roots: None,
             handlers: Handlers::default(),
             ping: None,
+            offer: None,
         }
     }
 
-    fn peer(&self) -> &Peer {
+    pub(crate) fn peer(&self) -> &Peer {
         &self.inner.peer
     }
 
@@ -561,6 +580,11 @@ impl Client {
             .request(method, RequestOptions::default(), |_| Some(params))
             .decode(method)
             .await
+    }
+
+    /// Told how the connection ended.
+    pub(crate) fn ended(&self) -> watch::Receiver<Option<Result<()>>> {
+        self.inner.ended.clone()
     }
 
     /// Closes the connection and waits until it is over, a server process included.

@@ -23,6 +23,7 @@ mod driver;
 mod error;
 
 pub mod client;
+pub mod relay;
 pub mod server;
 pub mod text;
 pub mod transport;
@@ -53,6 +54,7 @@ pub use client::{Client, Command};
 pub use compere_proto as proto;
 pub use compere_proto::{Limits, Revision};
 pub use error::{Error, ErrorKind, Result, ServerLost};
+pub use relay::Relay;
 pub use schemars;
 pub use serde;
 pub use serde_json;

@@ -57,7 +57,7 @@ type ToolLayer = Box<dyn Fn(ServerTool) -> ServerTool + Send>;
 /// What is registered decides which capabilities are declared; what is wrong with it is told by
 /// the start, in one error that names the item.
 pub struct Server {
-    options: ServerOptions,
+    pub(crate) options: ServerOptions,
     states: States,
     tools: Vec<ServerTool>,
     prompts: Vec<prompts::ServerPrompt>,
@@ -87,6 +87,7 @@ impl Server {
                 on_ended: None,
                 on_subscribe: None,
                 on_unsubscribe: None,
+                relay: None,
             },
             states: States::default(),
             tools: Vec::new(),

@@ -25,6 +25,7 @@ use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
 use crate::driver::{Listener, Side, Started};
 use crate::error::{Error, Result};
+use crate::relay::front::Front;
 
 /// Why a client does not answer.
 #[derive(Debug, Clone)]
@@ -76,6 +77,8 @@ pub(crate) struct Handlers {
     pub(crate) on_log: Option<Arc<dyn Fn(LogMessage) + Send + Sync>>,
     pub(crate) on_changed: Option<Arc<dyn Fn(Changed) + Send + Sync>>,
     pub(crate) on_updated: Option<Arc<dyn Fn(String) + Send + Sync>>,
+    /// Who hears and answers everything instead: a client in front of a relay.
+    pub(crate) front: Option<Arc<Front>>,
 }
 
 /// The roots of a client, changeable while it runs.
@@ -109,6 +112,10 @@ pub(crate) struct ClientSide {
 impl Listener for ClientSide {
     fn notification(&mut self, method: Method, params: &Params<'_>) {
         let handlers = &self.handlers;
+        if let Some(front) = &handlers.front {
+            front.notification(method, params);
+            return;
+        }
         let changed = |what| {
             if let Some(on_changed) = &handlers.on_changed {
                 on_changed(what);
@@ -163,6 +170,9 @@ impl Side for ClientSide {
         inbound: &Inbound<'_>,
         context: &mut TaskContext<'_>,
     ) -> Started {
+        if let Some(front) = &self.handlers.front {
+            return front.request(&self.peer, inbound, context);
+        }
         let params = &inbound.params;
         match inbound.method {
             Method::RootsList => Started::Done(Outcome::ListRoots(

@@ -30,6 +30,8 @@ pub(crate) enum Outcome {
     Task(Box<Task>),
     Tasks(ListTasksResult),
     Empty,
+    /// The text of a result, from another connection.
+    Raw(Box<str>),
     /// A page of a list, already encoded for the revision.
     Page(std::sync::Arc<[u8]>),
     InputRequired(InputRequired),
@@ -63,6 +65,10 @@ impl Outcome {
             }
             Self::Page(page) => {
                 encode::raw_result(buffer, id, &page);
+                Ok(())
+            }
+            Self::Raw(result) => {
+                encode::raw_result(buffer, id, result.as_bytes());
                 Ok(())
             }
             Self::InputRequired(required) => encode::result(buffer, id, &required),

@@ -10,8 +10,10 @@ use compere_proto::lifecycle::Implementation;
 use compere_proto::tasks::TaskSupport;
 use compere_proto::{Era, Limits, Method, Revision};
 use serde_json::Map;
+use tokio::sync::Notify;
 
 use crate::driver::peer::Peer;
+use crate::relay::{Back, Open};
 use crate::server::extract::States;
 use crate::server::registry::Registry;
 use crate::server::reply::ToolError;
@@ -41,6 +43,8 @@ pub(crate) struct ServerOptions {
     pub(crate) on_ended: Option<SessionHook>,
     pub(crate) on_subscribe: Option<SubscribeHook>,
     pub(crate) on_unsubscribe: Option<UnsubscribeHook>,
+    /// Every client gets a connection to another server.
+    pub(crate) relay: Option<Open>,
 }
 
 /// A running server.
@@ -52,6 +56,8 @@ pub(crate) struct ServerCore {
     sessions: Mutex<HashMap<u64, Weak<SessionShared>>>,
     next_session: AtomicU64,
     pub(crate) tasks: Tasks,
+    /// Told when connections are to end; those that have no session yet listen here.
+    pub(crate) stopping: Notify,
     session_config: Arc<SessionConfig>,
     limits: Arc<Limits>,
 }
@@ -68,6 +74,7 @@ impl ServerCore {
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
             tasks: Tasks::default(),
+            stopping: Notify::new(),
             session_config,
             limits,
         })
@@ -117,9 +124,15 @@ impl ServerCore {
     }
 
     /// A new connection.
-    pub(crate) fn session(self: &Arc<Self>, peer: Peer, principal: Arc<str>) -> Arc<SessionShared> {
+    pub(crate) fn session(
+        self: &Arc<Self>,
+        peer: Peer,
+        principal: Arc<str>,
+        back: Option<Arc<Back>>,
+    ) -> Arc<SessionShared> {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(SessionShared::new(self.clone(), peer, id, principal));
+        let session = SessionShared::new(self.clone(), peer, id, principal, back);
+        let session = Arc::new(session);
         let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(id, Arc::downgrade(&session));
         session
@@ -131,7 +144,7 @@ impl ServerCore {
         peer: Peer,
         principal: Arc<str>,
     ) -> Arc<SessionShared> {
-        Arc::new(SessionShared::new(self.clone(), peer, 0, principal))
+        Arc::new(SessionShared::new(self.clone(), peer, 0, principal, None))
     }
 
     /// A connection is gone.

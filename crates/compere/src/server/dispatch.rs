@@ -19,9 +19,9 @@ use compere_proto::{Method, Moment, Revision};
 use crate::driver::call::{Handling, Input, Work, panicked};
 use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
-use crate::driver::peer::Peer;
 use crate::driver::{self, Driver, Listener, Side, Started};
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::relay::{Opened, opening};
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
 use crate::server::extract::{Arguments, Call, Request};
@@ -34,15 +34,36 @@ use crate::server::tasks::TaskEntry;
 use crate::server::tools::ServerTool;
 use crate::transport::ByteStream;
 
-/// A new connection of a server.
-pub(crate) fn connection<S: ByteStream + Unpin>(
+/// Serves a connection to its end.
+pub(crate) async fn serve<S: ByteStream + Unpin>(
+    core: Arc<ServerCore>,
+    stream: S,
+    principal: Arc<str>,
+) -> Result<()> {
+    if core.options.relay.is_none() {
+        let opened = Opened::plain(&core);
+        return connection(&core, stream, principal, opened).run().await;
+    }
+    let read = tokio::select! {
+        read = opening::read(&core, stream) => read?,
+        () = core.stopping.notified() => None,
+    };
+    match read {
+        Some((stream, opened)) => connection(&core, stream, principal, opened).run().await,
+        None => Ok(()),
+    }
+}
+
+fn connection<S: ByteStream + Unpin>(
     core: &Arc<ServerCore>,
     stream: S,
     principal: Arc<str>,
+    opened: Opened,
 ) -> Driver<S, ServerSide> {
-    let peer = Peer::new(core.limits());
-    let session = core.session(peer.clone(), principal);
-    let machine = Machine::server(core.session_config(), peer.ids.clone());
+    let config = opened.config(core);
+    let Opened { peer, back } = opened;
+    let session = core.session(peer.clone(), principal, back);
+    let machine = Machine::server(config, peer.ids.clone());
     Driver::new(stream, ServerSide::new(session), machine, peer)
 }
 
@@ -172,6 +193,9 @@ impl Dispatch {
         route: Route,
         context: &mut TaskContext<'_>,
     ) -> Started {
+        if let Some(back) = &self.session.back {
+            return back.request(inbound, route, conversation.revision(), context);
+        }
         let request = Request {
             route,
             token: inbound.progress_token.clone(),
@@ -226,7 +250,11 @@ impl Dispatch {
 }
 
 impl Listener for &Dispatch {
-    fn notification(&mut self, method: Method, _params: &Params<'_>) {
+    fn notification(&mut self, method: Method, params: &Params<'_>) {
+        if let Some(back) = &self.session.back {
+            back.notification(method, params);
+            return;
+        }
         if method == Method::RootsListChanged {
             self.session.roots_changed();
             if let Some(hook) = &self.session.core.options.on_roots_changed {
@@ -236,6 +264,9 @@ impl Listener for &Dispatch {
     }
 
     fn initialized(&mut self) {
+        if let Some(back) = &self.session.back {
+            back.initialized();
+        }
         if let Some(hook) = &self.session.core.options.on_initialized {
             hook(&self.session());
         }

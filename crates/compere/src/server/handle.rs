@@ -10,8 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::driver::outbox::Item;
 use crate::error::{Error, Result};
 use crate::server::core::ServerCore;
+use crate::server::dispatch;
 use crate::server::prompts::IntoPrompt;
 use crate::server::resources::IntoResource;
+use crate::server::session::LOCAL;
 use crate::server::tools::IntoTool;
 use crate::transport::{ByteStream, stream};
 
@@ -105,6 +107,7 @@ impl ServerHandle {
     pub fn shutdown(&self) {
         self.core
             .broadcast(|session| session.peer.outbox.push(Item::Close));
+        self.core.stopping.notify_waiters();
     }
 
     /// Serves one connection to its end.
@@ -119,13 +122,7 @@ impl ServerHandle {
 
     /// Serves one connection on any stream of bytes. Cancel safety as [`ServerHandle::serve`].
     pub async fn serve_on<S: ByteStream + Unpin>(&self, stream: S) -> Result<()> {
-        crate::server::dispatch::connection(
-            &self.core,
-            stream,
-            crate::server::session::LOCAL.into(),
-        )
-        .run()
-        .await
+        dispatch::serve(self.core.clone(), stream, LOCAL.into()).await
     }
 
     /// Serves one connection until it ends or SIGTERM or SIGINT comes; what still runs then gets

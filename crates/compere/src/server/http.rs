@@ -198,6 +198,11 @@ impl ServerHandle {
         if let Some(path) = paths.iter().find(|path| !path.starts_with('/')) {
             return Err(Error::setup(format!("a path begins with /: {path:?}")));
         }
+        if self.core().options.relay.is_some() && !options.sessions {
+            return Err(Error::setup(
+                "a relay keeps sessions: its clients have each a server",
+            ));
+        }
         let mut sorted = paths.clone();
         sorted.sort_unstable();
         sorted.dedup();

@@ -12,6 +12,7 @@ use compere_proto::roots::{ListRootsResult, Root};
 use crate::driver::guarded;
 use crate::driver::peer::{Peer, RequestOptions};
 use crate::error::{Error, Result};
+use crate::relay::Back;
 use crate::server::core::ServerCore;
 use crate::server::handle::ServerHandle;
 
@@ -24,6 +25,8 @@ pub(crate) struct SessionShared {
     pub(crate) peer: Peer,
     pub(crate) id: u64,
     pub(crate) principal: Arc<str>,
+    /// The server that answers in our place.
+    pub(crate) back: Option<Arc<Back>>,
     roots: Mutex<KnownRoots>,
     /// What the hook for the end of subscriptions must be told when the connection ends.
     subscribed: Mutex<BTreeSet<String>>,
@@ -38,12 +41,19 @@ struct KnownRoots {
 }
 
 impl SessionShared {
-    pub(crate) fn new(core: Arc<ServerCore>, peer: Peer, id: u64, principal: Arc<str>) -> Self {
+    pub(crate) fn new(
+        core: Arc<ServerCore>,
+        peer: Peer,
+        id: u64,
+        principal: Arc<str>,
+        back: Option<Arc<Back>>,
+    ) -> Self {
         Self {
             core,
             peer,
             id,
             principal,
+            back,
             roots: Mutex::default(),
             subscribed: Mutex::default(),
         }

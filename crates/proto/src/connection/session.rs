@@ -56,6 +56,10 @@ pub struct SessionConfig {
     pub revisions: Vec<Revision>,
     /// The revisions of the stateless era that we serve beside, oldest first; none by default.
     pub stateless: Vec<Revision>,
+    /// Client: the revision to offer, if not the newest of those.
+    pub offer: Option<Revision>,
+    /// Server: the level of log messages is kept by whoever answers requests, not here.
+    pub passes_level_on: bool,
     /// What we can do as a client. For a server: what its clients are taken to have before they
     /// say, which is nothing.
     pub client_capabilities: Arc<ClientCapabilities>,
@@ -76,6 +80,8 @@ impl SessionConfig {
             info,
             revisions: Revision::NEGOTIABLE.to_vec(),
             stateless: Vec::new(),
+            offer: None,
+            passes_level_on: false,
             client_capabilities: Arc::new(ClientCapabilities::new()),
             server_capabilities: Arc::new(ServerCapabilities::new()),
             instructions: None,
@@ -552,7 +558,7 @@ impl Session {
         {
             return self.refuse_request(id, &ErrorObject::method_not_found(row.name));
         }
-        if method == Method::LoggingSetLevel {
+        if method == Method::LoggingSetLevel && !self.config.passes_level_on {
             return self.set_level(id, &params);
         }
         let allowed = self.config.limits.requests_in_flight;
@@ -785,13 +791,15 @@ impl Session {
         if self.role != Role::Client || self.state != State::Idle {
             return Err(Misuse::WrongDirection(Method::Initialize).into());
         }
-        let newest = negotiate::newest(&self.config.revisions);
+        let revisions = &self.config.revisions;
+        let wanted = self.config.offer.filter(|offer| revisions.contains(offer));
+        let offered = wanted.unwrap_or_else(|| negotiate::newest(revisions));
         let mut params = InitializeParams::new(
-            newest.as_str(),
+            offered.as_str(),
             self.client_capabilities.as_ref().clone(),
             self.config.info.clone(),
         );
-        params.project(newest);
+        params.project(offered);
         let id = self.ids.next_id();
         let mut message = Vec::new();
         encode::request(&mut message, id, Method::Initialize, Some(&params))

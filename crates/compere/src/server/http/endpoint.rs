@@ -282,9 +282,18 @@ impl Endpoint {
             }
             return Ok(self.answer_posted(posted).await);
         }
+        let opened = self.sessions.open(principal, body).await;
+        let opened = match opened.map_err(|_| CROWDED)? {
+            Ok(opened) => opened,
+            Err(answer) => {
+                let mut response = self.json(answer);
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+                return Ok(response);
+            }
+        };
         let session = self
             .sessions
-            .prepare(principal.clone())
+            .prepare(principal.clone(), opened)
             .map_err(|_| CROWDED)?;
         let posted = session.post(body).await;
         if !session.is_agreed() {

@@ -128,7 +128,7 @@ pub(crate) fn connect(
     on_end: impl FnOnce() + Send + 'static,
 ) -> (Inbox, Connection) {
     let wire = Arc::new(Mutex::new(Wire::default()));
-    let driver = dispatch::connection(core, Posts(wire.clone()), principal.clone());
+    let driver = dispatch::serve(core.clone(), Posts(wire.clone()), principal.clone());
     let inbox = Inbox {
         wire: wire.clone(),
         principal,
@@ -136,7 +136,7 @@ pub(crate) fn connect(
     };
     let connection = Connection {
         wire,
-        driver: Some(Box::pin(driver.run())),
+        driver: Some(Box::pin(driver)),
         opening: Some(format!("event: endpoint\ndata: {address}\n\n")),
         on_end: Some(Box::new(on_end)),
     };

@@ -33,6 +33,7 @@ use crate::driver::outcome::Outcome;
 use crate::driver::peer::{Agreed, Peer};
 use crate::driver::{Started, guarded};
 use crate::error::Error;
+use crate::relay::{Back, Opened};
 use crate::server::core::ServerCore;
 use crate::server::dispatch::{Conversation, Dispatch};
 use crate::server::http::body::Events;
@@ -99,18 +100,21 @@ impl HttpSession {
     pub(crate) fn new(
         core: &Arc<ServerCore>,
         id: u128,
+        opened: Opened,
         principal: Arc<str>,
         started: Instant,
         sessions: Weak<Sessions>,
     ) -> Arc<Self> {
-        let peer = Peer::new(core.limits());
-        let machine = Machine::server(core.session_config(), peer.ids.clone());
+        let config = opened.config(core);
+        let Opened { peer, back } = opened;
+        let machine = Machine::server(config, peer.ids.clone());
         Self::with(
             core,
             id,
             Kind::Session,
             machine,
             peer,
+            back,
             principal,
             started,
             sessions,
@@ -142,6 +146,7 @@ impl HttpSession {
             Kind::Sessionless,
             machine,
             peer,
+            None,
             principal,
             started,
             sessions,
@@ -155,12 +160,13 @@ impl HttpSession {
         kind: Kind,
         machine: Machine,
         peer: Peer,
+        back: Option<Arc<Back>>,
         principal: Arc<str>,
         started: Instant,
         sessions: Weak<Sessions>,
     ) -> Arc<Self> {
         let shared = match kind {
-            Kind::Session => core.session(peer.clone(), principal),
+            Kind::Session => core.session(peer.clone(), principal, back),
             Kind::Sessionless => core.unlisted_session(peer.clone(), principal),
         };
         let streams = Streams::new(peer.limits.clone());

@@ -2,6 +2,7 @@
 //! belong to, ended when they are idle for too long or when others need the room.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use compere_proto::connection::session::Session as Machine;
 use compere_proto::lifecycle::Implementation;
 use tokio::time::Instant;
 
+use crate::relay::Opened;
 use crate::server::core::ServerCore;
 use crate::server::http::old::{self, Connection, Inbox};
 use crate::server::http::session::HttpSession;
@@ -24,6 +26,7 @@ pub(crate) struct Sessions {
     all: Mutex<All>,
     /// What the last client said of itself: the next one is often the same program.
     client: Mutex<Option<(Arc<Implementation>, Arc<ClientCapabilities>)>>,
+    opening: AtomicUsize,
     this: Weak<Self>,
 }
 
@@ -32,6 +35,26 @@ struct All {
     sessions: HashMap<u128, Arc<HttpSession>>,
     old: HashMap<u128, Inbox>,
     sweeping: bool,
+}
+
+/// A session is being opened while this lives.
+struct Opening<'a> {
+    all: &'a AtomicUsize,
+    /// How many are, this one included.
+    count: usize,
+}
+
+impl<'a> Opening<'a> {
+    fn begin(all: &'a AtomicUsize) -> Self {
+        let count = all.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { all, count }
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// There is no room for another session.
@@ -69,6 +92,7 @@ impl Sessions {
             started: Instant::now(),
             all: Mutex::default(),
             client: Mutex::default(),
+            opening: AtomicUsize::new(0),
             this: this.clone(),
         })
     }
@@ -82,11 +106,34 @@ impl Sessions {
     }
 
     /// A session that is not listed yet: that comes once its handshake has begun.
-    pub(crate) fn prepare(&self, principal: Arc<str>) -> Result<Arc<HttpSession>, Full> {
+    pub(crate) fn prepare(
+        &self,
+        principal: Arc<str>,
+        opened: Opened,
+    ) -> Result<Arc<HttpSession>, Full> {
         let id = new_id().ok_or(Full)?;
-        let session = HttpSession::new(&self.core, id, principal, self.started, self.this.clone());
+        let (started, this) = (self.started, self.this.clone());
+        let session = HttpSession::new(&self.core, id, opened, principal, started, this);
         session.touch();
         Ok(session)
+    }
+
+    /// Connects to the server behind a relay, within the bound on sessions: those that are being
+    /// opened count.
+    pub(crate) async fn open(
+        &self,
+        principal: &Arc<str>,
+        message: &[u8],
+    ) -> Result<Result<Opened, Vec<u8>>, Full> {
+        if self.core.options.relay.is_none() {
+            return Ok(Ok(Opened::plain(&self.core)));
+        }
+        self.make_room(principal)?;
+        let opening = Opening::begin(&self.opening);
+        if self.count() + opening.count > self.core.options.limits.sessions {
+            return Err(Full);
+        }
+        Ok(Opened::by(&self.core, message).await)
     }
 
     /// Lists a session. If there is no room, the one of the same principal that is idle for longest

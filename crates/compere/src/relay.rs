@@ -1,0 +1,277 @@
+//! A server that has nothing of its own: every client that connects gets a connection to another
+//! server, and everything that either of the two says goes on to the other. With it a server over
+//! stdio is reached over HTTP, and the other way round.
+//!
+//! Each of the two connections is a session of its own, with its own handshake, ids, progress
+//! tokens and bounds. The server behind is told what the client in front can do, the client is told
+//! what the server is and offers. Both speak the revision that the client asked for where the
+//! server can; where it only speaks a newer one, what it says is put into the older shape.
+//!
+//! What is not of the protocol is not carried: requests with methods that no revision knows are
+//! refused, and such notifications are dropped.
+//!
+//! ```no_run
+//! use compere::{Command, Relay};
+//! use compere::server::http::HttpOptions;
+//!
+//! # async fn bridge() -> compere::Result<()> {
+//! // A server over stdio, reached over HTTP. Each session has a process of its own.
+//! let relay = Relay::new(|client| client.connect(Command::new("some-server")));
+//! let listener = relay.start()?.listen_http("127.0.0.1:8080", HttpOptions::new()).await?;
+//! listener.serve_until_signal().await
+//! # }
+//! ```
+
+pub(crate) mod front;
+pub(crate) mod opening;
+pub(crate) mod pass;
+pub(crate) mod translate;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Context;
+use std::time::Duration;
+
+use compere_proto::connection::Inbound;
+use compere_proto::connection::session::SessionConfig;
+use compere_proto::jsonrpc::{ErrorObject, code};
+use compere_proto::lifecycle::InitializeParams;
+use compere_proto::wire::encode;
+use compere_proto::wire::scan::Params;
+use compere_proto::{Limits, Method, Revision};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::client::{Client, ClientBuilder};
+use crate::driver::Started;
+use crate::driver::call::{BoxFuture, CallShared};
+use crate::driver::exchange::Route;
+use crate::driver::outbox::Item;
+use crate::driver::peer::{Hearing, Peer};
+use crate::error::{Error, Result};
+use crate::relay::front::Front;
+use crate::server::Server;
+use crate::server::core::ServerCore;
+use crate::server::handle::ServerHandle;
+
+/// The two ends have their own patience; this is for what both forgot.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// How many tasks of one client have their progress passed on at the same time.
+const TASKS_HEARD: usize = 64;
+
+/// Connects to the server behind, for one client.
+pub(crate) type Open = Arc<dyn Fn(ClientBuilder) -> BoxFuture<Result<Client>> + Send + Sync>;
+
+/// A server that passes everything on to another server.
+#[derive(Clone)]
+pub struct Relay {
+    open: Open,
+    limits: Limits,
+}
+
+impl Relay {
+    /// `open` connects to the server behind, once for each client: call
+    /// [`ClientBuilder::connect`] on what it is given, which holds who the client is and what it
+    /// can do.
+    pub fn new<F, Fut>(open: F) -> Self
+    where
+        F: Fn(ClientBuilder) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Client>> + Send + 'static,
+    {
+        let mut limits = Limits::default();
+        limits.request_timeout = PATIENCE;
+        Self {
+            open: Arc::new(move |client| Box::pin(open(client))),
+            limits,
+        }
+    }
+
+    /// Other bounds, for both connections. By default a request is given up after an hour without
+    /// answer or progress: the two ends have their own patience, and tell each other.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Starts it. Connections are served through the handle as those of any other server; over
+    /// HTTP with sessions only.
+    pub fn start(self) -> Result<ServerHandle> {
+        let mut server = Server::new("compere", env!("CARGO_PKG_VERSION")).limits(self.limits);
+        server.options.relay = Some(self.open);
+        server.start()
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").finish_non_exhaustive()
+    }
+}
+
+/// The server behind, as the session of one client holds it.
+pub(crate) struct Back {
+    client: Client,
+    front: Arc<Front>,
+    /// What the client is told of the server.
+    config: Arc<SessionConfig>,
+    /// Tasks whose progress goes on after their call is answered.
+    hearing: Mutex<VecDeque<Hearing>>,
+}
+
+/// What a new session begins with.
+pub(crate) struct Opened {
+    pub(crate) peer: Peer,
+    pub(crate) back: Option<Arc<Back>>,
+}
+
+/// The request that begins a session.
+#[derive(Deserialize)]
+struct Opening<'a> {
+    #[serde(borrow)]
+    id: &'a RawValue,
+    method: &'a str,
+    params: InitializeParams,
+}
+
+impl<'a> Opening<'a> {
+    fn read(message: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(message)
+            .ok()
+            .filter(|opening: &Self| opening.method == "initialize")
+    }
+}
+
+impl Opened {
+    /// A session with nothing behind it.
+    pub(crate) fn plain(core: &ServerCore) -> Self {
+        Self {
+            peer: Peer::new(core.limits()),
+            back: None,
+        }
+    }
+
+    /// If this message begins a session of a relay, connects to the server behind first. `Err` is
+    /// the answer to it: there is no server behind.
+    pub(crate) async fn by(core: &ServerCore, message: &[u8]) -> Result<Self, Vec<u8>> {
+        let opened = Self::plain(core);
+        let Some((open, opening)) = core.options.relay.as_ref().zip(Opening::read(message)) else {
+            return Ok(opened);
+        };
+        match Back::connect(open, core, &opened.peer, &opening.params).await {
+            Ok(back) => Ok(Self {
+                back: Some(back),
+                ..opened
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "the server behind cannot be reached");
+                Err(unreachable_server(opening.id, &error))
+            }
+        }
+    }
+
+    /// What the machine of the session is made with.
+    pub(crate) fn config(&self, core: &ServerCore) -> Arc<SessionConfig> {
+        match &self.back {
+            Some(back) => back.config.clone(),
+            None => core.session_config(),
+        }
+    }
+}
+
+fn unreachable_server(id: &RawValue, error: &Error) -> Vec<u8> {
+    let said = ErrorObject::new(
+        code::INTERNAL_ERROR,
+        format!(
+            "The server behind cannot be reached: {}",
+            pass::words(error)
+        ),
+    );
+    let id = serde_json::from_str(id.get()).unwrap_or(compere_proto::jsonrpc::RequestId::Number(0));
+    let mut answer = Vec::new();
+    encode::error(&mut answer, &id, &said);
+    answer
+}
+
+impl Back {
+    async fn connect(
+        open: &Open,
+        core: &ServerCore,
+        peer: &Peer,
+        asked: &InitializeParams,
+    ) -> Result<Arc<Self>> {
+        let front = Arc::new(Front::new(peer.clone(), asked.capabilities.clone()));
+        let offer = asked.protocol_version.parse().ok();
+        let mut builder = Client::builder("", "").limits(core.options.limits.clone());
+        builder.relays(asked.client_info.clone(), offer, front.clone());
+        let client = open(builder).await?;
+        let mut config = core.session_config().as_ref().clone();
+        if let Some(info) = client.server_info() {
+            config.info = info.clone();
+        }
+        if let Some(capabilities) = client.server_capabilities() {
+            config.server_capabilities = Arc::new(capabilities.clone());
+        }
+        config.instructions = client.instructions().map(str::to_owned);
+        config.passes_level_on = true;
+        // The client is gone when the server is.
+        let mut ended = client.ended();
+        let watching = front.clone();
+        tokio::spawn(async move {
+            if let Ok(ended) = ended.wait_for(Option::is_some).await
+                && let Some(Err(error)) = &*ended
+            {
+                tracing::warn!(%error, "the server behind is gone");
+            }
+            watching.peer.outbox.push(Item::Close);
+        });
+        Ok(Arc::new(Self {
+            client,
+            front,
+            config: Arc::new(config),
+            hearing: Mutex::default(),
+        }))
+    }
+
+    /// Passes a request of the client on.
+    pub(crate) fn request(
+        &self,
+        inbound: &Inbound<'_>,
+        route: Route,
+        revision: Revision,
+        context: &mut Context<'_>,
+    ) -> Started {
+        let method = inbound.method;
+        let to = self.client.peer();
+        let token = inbound.progress_token.clone();
+        let call = CallShared::new(self.front.peer.on(route), token, None, None);
+        let call = Arc::new(call);
+        let is_task = method == Method::ToolsCall && inbound.params.get("task").is_some();
+        let params = inbound.params.as_json();
+        let pending = pass::send(to, method, params, &call, is_task);
+        if is_task && let Some(hearing) = pending.hearing() {
+            let mut heard = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.push_back(hearing);
+            if heard.len() > TASKS_HEARD {
+                heard.pop_front();
+            }
+        }
+        let shape = (self.client.revision() > revision).then_some(revision);
+        let asked_on = self.front.asked_on(route);
+        pass::begin(method, call, context, async move {
+            let _asked_on = asked_on;
+            pass::answer(pending, method, shape).await
+        })
+    }
+
+    /// Passes a notification of the client on.
+    pub(crate) fn notification(&self, method: Method, params: &Params<'_>) {
+        pass::notify(self.client.peer(), method, params.as_json(), Route::GENERAL);
+    }
+
+    /// The client is ready to be asked.
+    pub(crate) fn initialized(&self) {
+        self.front.initialized();
+    }
+}

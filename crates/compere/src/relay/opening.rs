@@ -1,0 +1,173 @@
+//! The beginning of a connection whose server is yet to be connected to: reads up to `initialize`,
+//! and gives the stream back with all of it still to be read.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use compere_proto::connection::outgoing::IdSource;
+use compere_proto::connection::session::Session as Machine;
+use compere_proto::connection::{Output, Received};
+use compere_proto::{Limits, Moment};
+
+use crate::error::{Error, Result, ServerLost};
+use crate::relay::{Opened, Opening};
+use crate::server::core::ServerCore;
+use crate::transport::ByteStream;
+
+/// A stream of which something was read already.
+pub(crate) struct Replayed<S> {
+    head: Vec<u8>,
+    taken: usize,
+    stream: S,
+}
+
+/// How much is read at once.
+const PIECE: usize = 4096;
+
+/// Reads up to `initialize` and connects to the server behind. What comes before it is answered as
+/// any server would. `None`: the client has left, or was told that there is no server.
+pub(crate) async fn read<S: ByteStream + Unpin>(
+    core: &ServerCore,
+    stream: S,
+) -> Result<Option<(Replayed<S>, Opened)>> {
+    let mut machine = Machine::server(core.session_config(), IdSource::default());
+    let limits = core.limits();
+    let mut early = Early {
+        stream,
+        bytes: Vec::new(),
+        limits: &limits,
+    };
+    loop {
+        let Some(line) = early.line().await? else {
+            return Ok(None);
+        };
+        if Opening::read(&line).is_some() {
+            return match Opened::by(core, &line).await {
+                Ok(opened) => {
+                    let mut head = line;
+                    head.push(b'\n');
+                    head.append(&mut early.bytes);
+                    let stream = early.stream;
+                    Ok(Some((
+                        Replayed {
+                            head,
+                            taken: 0,
+                            stream,
+                        },
+                        opened,
+                    )))
+                }
+                Err(answer) => {
+                    early.write(answer).await?;
+                    early.close().await;
+                    Ok(None)
+                }
+            };
+        }
+        let received = machine.receive(Moment::START, &line);
+        if let Received::Request(_) = received {
+            tracing::error!("a request was taken before the handshake");
+        }
+        while let Some(output) = machine.poll_output() {
+            if let Output::Send(message) = output {
+                early.write(message).await?;
+            }
+        }
+    }
+}
+
+/// A stream before its handshake.
+struct Early<'a, S> {
+    stream: S,
+    bytes: Vec<u8>,
+    limits: &'a Limits,
+}
+
+impl<S: ByteStream + Unpin> Early<'_, S> {
+    /// The next line without its end; `None` when the stream is over.
+    async fn line(&mut self) -> Result<Option<Vec<u8>>> {
+        let mut looked = 0;
+        loop {
+            if let Some(end) = self.bytes[looked..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.bytes.split_off(looked + end + 1);
+                let mut line = std::mem::replace(&mut self.bytes, rest);
+                line.pop();
+                return Ok(Some(line));
+            }
+            looked = self.bytes.len();
+            if looked > self.limits.message_bytes {
+                let limit = compere_proto::Error::Limit("message_bytes");
+                return Err(limit.into());
+            }
+            let mut piece = [0; PIECE];
+            let read =
+                std::future::poll_fn(|context| self.stream.poll_read(context, &mut piece)).await;
+            let count = read.map_err(Error::from)?;
+            if count == 0 {
+                return Ok(None);
+            }
+            self.bytes.extend_from_slice(&piece[..count]);
+        }
+    }
+
+    async fn write(&mut self, mut message: Vec<u8>) -> Result<()> {
+        message.push(b'\n');
+        let mut written = 0;
+        while written < message.len() {
+            let rest = &message[written..];
+            let count =
+                std::future::poll_fn(|context| self.stream.poll_write(context, rest)).await?;
+            if count == 0 {
+                return Err(compere_proto::Error::Closed.into());
+            }
+            written += count;
+        }
+        std::future::poll_fn(|context| self.stream.poll_flush(context)).await?;
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        std::future::poll_fn(|context| self.stream.poll_close(context)).await;
+    }
+}
+
+impl<S: ByteStream> ByteStream for Replayed<S> {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let rest = self.head.get(self.taken..).unwrap_or_default();
+        if rest.is_empty() {
+            self.head = Vec::new();
+            self.taken = 0;
+            return self.stream.poll_read(context, buffer);
+        }
+        let count = rest.len().min(buffer.len());
+        if let (Some(buffer), Some(rest)) = (buffer.get_mut(..count), rest.get(..count)) {
+            buffer.copy_from_slice(rest);
+        }
+        self.taken += count;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(context, bytes)
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(context)
+    }
+
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_close(context)
+    }
+
+    fn lost_request(&mut self) -> Option<(i64, Error)> {
+        self.stream.lost_request()
+    }
+
+    fn ended(&mut self) -> Option<ServerLost> {
+        self.stream.ended()
+    }
+}
