@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use compere::client::Tapped;
+use compere::client::{Tapped, Target};
 use compere::model::{
     CompletionReference, CreateMessageResult, ElicitAction, ElicitResult, LoggingLevel, RawJson,
     Role, Root,
@@ -12,7 +12,7 @@ use compere::model::{
 use compere::prelude::*;
 use compere::transport::stream;
 use compere::transport::tap::Direction;
-use compere::{ErrorKind, Revision};
+use compere::{ErrorKind, Relay, Revision};
 use compere_servers::everything::everything;
 use compere_testkit::schema::{Author, SchemaCheck};
 use compere_testkit::script::Script;
@@ -60,7 +60,7 @@ impl Wire {
     }
 }
 
-async fn connect(revision: Revision, wire: &Wire) -> Client {
+async fn connect(target: impl Target, revision: Revision, wire: &Wire) -> Client {
     let mut builder = Client::builder("revisions", "1.0.0")
         .revisions(&[revision])
         .roots([Root::new("file:///home/ada").name("home")])
@@ -82,7 +82,7 @@ async fn connect(revision: Revision, wire: &Wire) -> Client {
         });
     }
     builder
-        .connect(Tapped::new(everything(), wire.listener()))
+        .connect(Tapped::new(target, wire.listener()))
         .await
         .unwrap()
 }
@@ -189,7 +189,7 @@ fn assert_meta(lines: &[String]) {
 async fn everything_fits_the_schema_of_each_revision() {
     for revision in Revision::NEGOTIABLE.iter().copied() {
         let wire = Wire::new(revision);
-        let client = connect(revision, &wire).await;
+        let client = connect(everything(), revision, &wire).await;
         assert_eq!(client.revision(), revision);
         use_everything(&client).await;
         client.close().await.unwrap();
@@ -222,6 +222,42 @@ async fn everything_fits_the_schema_of_each_revision() {
             (Revision::V2024_11_05, "https://example.com/"),
         ] {
             assert_eq!(wire.holds(text), revision >= since, "{revision}: {text}");
+        }
+    }
+}
+
+// What a server of one revision says fits the revision of the client in front of a relay, and the
+// other way round.
+#[tokio::test]
+async fn a_relay_speaks_the_revision_of_either_side() {
+    for front in Revision::NEGOTIABLE.iter().copied() {
+        for behind in Revision::NEGOTIABLE.iter().copied() {
+            let (wire, wire_behind) = (Wire::new(front), Wire::new(behind));
+            let watching = wire_behind.clone();
+            let relay = Relay::new(move |client| {
+                let server = everything().revisions(&[behind]);
+                client.connect(Tapped::new(server, watching.listener()))
+            });
+            let client = connect(relay.start().unwrap(), front, &wire).await;
+            assert_eq!(client.revision(), front);
+            assert!(client.server_info().unwrap().name.contains("everything"));
+            assert!(client.instructions().is_some());
+            use_everything(&client).await;
+            client.close().await.unwrap();
+            let faults = wire.faults.lock().unwrap();
+            assert!(
+                faults.is_empty(),
+                "{front}, {behind}:\n{}",
+                faults.join("\n")
+            );
+            let mut faults = wire_behind.faults.lock().unwrap();
+            // What is offered is in the revision that is offered.
+            faults.retain(|fault| !fault.contains("\"method\":\"initialize\""));
+            assert!(
+                faults.is_empty(),
+                "{front}, {behind} behind:\n{}",
+                faults.join("\n")
+            );
         }
     }
 }

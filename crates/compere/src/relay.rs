@@ -27,12 +27,14 @@ pub(crate) mod opening;
 pub(crate) mod pass;
 pub(crate) mod translate;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 use std::time::Duration;
 
+use compere_proto::capability::Capability;
 use compere_proto::connection::Inbound;
 use compere_proto::connection::session::SessionConfig;
 use compere_proto::jsonrpc::{ErrorObject, code};
@@ -211,7 +213,13 @@ impl Back {
             config.info = info.clone();
         }
         if let Some(capabilities) = client.server_capabilities() {
-            config.server_capabilities = Arc::new(capabilities.clone());
+            let mut capabilities = capabilities.clone();
+            // What the first revision has without a word, later ones declare.
+            if Method::CompletionComplete.capability_in(client.revision()) == Capability::None {
+                let completions = &mut capabilities.completions;
+                completions.get_or_insert_with(|| serde_json::Map::new().into());
+            }
+            config.server_capabilities = Arc::new(capabilities);
         }
         config.instructions = client.instructions().map(str::to_owned);
         config.passes_level_on = true;
@@ -248,8 +256,15 @@ impl Back {
         let call = CallShared::new(self.front.peer.on(route), token, None, None);
         let call = Arc::new(call);
         let is_task = method == Method::ToolsCall && inbound.params.get("task").is_some();
+        let there = self.client.revision();
         let params = inbound.params.as_json();
-        let pending = pass::send(to, method, params, &call, is_task);
+        let params: Cow<'_, str> = match there < revision {
+            true => translate::params(method, params, there)
+                .into_string()
+                .into(),
+            false => params.into(),
+        };
+        let pending = pass::send(to, method, &params, &call, is_task);
         if is_task && let Some(hearing) = pending.hearing() {
             let mut heard = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
             heard.push_back(hearing);
@@ -257,7 +272,7 @@ impl Back {
                 heard.pop_front();
             }
         }
-        let shape = (self.client.revision() > revision).then_some(revision);
+        let shape = (revision < there).then_some(revision);
         let asked_on = self.front.asked_on(route);
         pass::begin(method, call, context, async move {
             let _asked_on = asked_on;

@@ -116,12 +116,13 @@ impl Front {
         pass::begin(method, call, context, async move {
             front.is_initialized().await;
             let to = front.peer.on(front.route());
-            let params = match asking.peer.revision() > to.revision() {
-                true => translate::question(method, &params, to.revision()),
+            let (here, there) = (asking.peer.revision(), to.revision());
+            let params = match there < here {
+                true => translate::params(method, &params, there),
                 false => params,
             };
             let pending = pass::send(&to, method, &params, &asking, false);
-            pass::answer(pending, method, None).await
+            pass::answer(pending, method, (here < there).then_some(here)).await
         })
     }
 

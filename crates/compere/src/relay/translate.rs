@@ -1,13 +1,15 @@
-//! What a server says in a newer revision, in the shape of the older one that its client speaks.
+//! What one side says in a newer revision, in the shape of the older one that the other side speaks.
 
 use compere_proto::Method;
 use compere_proto::Revision;
+use compere_proto::completion::CompleteParams;
 use compere_proto::elicitation::ElicitParams;
 use compere_proto::prompts::{GetPromptResult, ListPromptsResult};
 use compere_proto::resources::{
     ListResourceTemplatesResult, ListResourcesResult, ReadResourceResult,
 };
-use compere_proto::sampling::CreateMessageParams;
+use compere_proto::roots::ListRootsResult;
+use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
 use compere_proto::tools::{CallToolResult, ListToolsResult};
 use compere_proto::wire::project::Project;
 use serde::Serialize;
@@ -15,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::driver::outcome::Outcome;
 
-/// A result of the server for a client that speaks `revision`.
+/// A result for a side that speaks `revision`.
 pub(crate) fn result(method: Method, result: &str, revision: Revision) -> Outcome {
     let text = match method {
         Method::ToolsCall => projected::<CallToolResult>(result, revision),
@@ -27,15 +29,18 @@ pub(crate) fn result(method: Method, result: &str, revision: Revision) -> Outcom
         Method::ResourcesTemplatesList => {
             projected::<ListResourceTemplatesResult>(result, revision)
         }
+        Method::SamplingCreateMessage => projected::<CreateMessageResult>(result, revision),
+        Method::RootsList => projected::<ListRootsResult>(result, revision),
         _ => None,
     };
     Outcome::Raw(text.unwrap_or_else(|| super::pass::on_one_line(result)))
 }
 
-/// A question of the server to a client that speaks `revision`.
-pub(crate) fn question(method: Method, params: &str, revision: Revision) -> Box<str> {
+/// The params of a request to a side that speaks `revision`.
+pub(crate) fn params(method: Method, params: &str, revision: Revision) -> Box<str> {
     let text = match method {
         Method::SamplingCreateMessage => projected::<CreateMessageParams>(params, revision),
+        Method::CompletionComplete => projected::<CompleteParams>(params, revision),
         Method::ElicitationCreate => projected::<ElicitParams>(params, revision),
         _ => None,
     };
@@ -47,7 +52,7 @@ fn projected<T: DeserializeOwned + Project + Serialize>(
     revision: Revision,
 ) -> Option<Box<str>> {
     let mut value: T = serde_json::from_str(text)
-        .inspect_err(|error| tracing::debug!(%error, "what the server says is passed on as it is"))
+        .inspect_err(|error| tracing::debug!(%error, "this is passed on as it is"))
         .ok()?;
     value.project(revision);
     Some(serde_json::to_string(&value).ok()?.into())
