@@ -27,6 +27,8 @@ Examples:
   compere read demo://resource/dynamic/text/1 --on everything
   compere serve files . --http 127.0.0.1:8080
   compere tools --url http://127.0.0.1:8080/mcp
+  compere bridge --url https://example.com/mcp --header-env authorization=TOKEN
+  compere bridge --http 127.0.0.1:8080 -- npx -y some-server
   compere doctor -- ./my-server
 
 Arguments of tools and prompts:
@@ -72,6 +74,11 @@ pub(crate) enum Command {
     Subscribe(Subscribe),
     /// Ask a server whether it is there, and how long that takes.
     Ping(Ping),
+    /// Carry a server from one transport to another: standard input and output, HTTP with SSE and
+    /// Streamable HTTP, any to any.
+    Bridge(Bridge),
+    /// Show a conversation that was recorded with `--trace`.
+    Replay(Replay),
     /// Check what a server does against the requirements of the protocol.
     Doctor(Doctor),
     /// Print a script that completes commands, options and tool names in a shell.
@@ -86,10 +93,21 @@ pub(crate) struct Serve {
     #[command(subcommand)]
     pub(crate) server: BuiltIn,
 
-    /// Append every message of the connection to a file.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(crate) wire_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
 
+    #[command(flatten)]
+    pub(crate) listening: Listening,
+
+    /// With --http: keep no sessions; every request stands by itself.
+    #[arg(long, global = true, requires = "http")]
+    pub(crate) no_sessions: bool,
+}
+
+/// How clients come, if not over standard input and output.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Over HTTP")]
+pub(crate) struct Listening {
     /// Serve HTTP on this address instead: Streamable HTTP at /mcp, HTTP with SSE at /sse.
     #[arg(long, value_name = "ADDRESS:PORT", global = true)]
     pub(crate) http: Option<SocketAddr>,
@@ -97,10 +115,6 @@ pub(crate) struct Serve {
     /// With --http: let in only clients with a bearer token of this file, one `NAME TOKEN` a line.
     #[arg(long, value_name = "FILE", global = true, requires = "http")]
     pub(crate) tokens: Option<PathBuf>,
-
-    /// With --http: keep no sessions; every request stands by itself.
-    #[arg(long, global = true, requires = "http")]
-    pub(crate) no_sessions: bool,
 
     /// With --http: also answer to this name, besides those of this machine; may be repeated.
     #[arg(long, value_name = "NAME", global = true, requires = "http")]
@@ -111,7 +125,47 @@ pub(crate) struct Serve {
     pub(crate) allow_origin: Vec<String>,
 }
 
-#[derive(Debug, Subcommand)]
+/// What passes between two transports.
+#[derive(Debug, Args)]
+pub(crate) struct Bridge {
+    #[command(flatten)]
+    pub(crate) listening: Listening,
+
+    /// With --http: how many clients may be connected at once. Each has a connection to the server
+    /// of its own, and a process of its own if the server is a command.
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "http")]
+    pub(crate) clients: usize,
+
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The file that `--trace` has written; `-` reads standard input.
+    pub(crate) file: PathBuf,
+
+    /// Show each message whole.
+    #[arg(long)]
+    pub(crate) full: bool,
+
+    /// Only messages of this method, and their answers; may be repeated.
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Vec<String>,
+
+    /// Only what this session said.
+    #[arg(long, value_name = "N")]
+    pub(crate) session: Option<u64>,
+
+    /// Print each message as a line of JSON, with what it belongs to and how long it took.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum BuiltIn {
     /// Files below the given directories: read, search, write, edit, move.
     Files {
@@ -126,10 +180,10 @@ pub(crate) enum BuiltIn {
     Everything,
 }
 
-/// The server to talk to.
-#[derive(Debug, Args)]
+/// Which server.
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server")]
-pub(crate) struct Connection {
+pub(crate) struct Place {
     /// A built-in server instead of a command: `everything`, `files:DIR` or `files:DIR:DIR`.
     #[arg(long, value_name = "SERVER", conflicts_with = "server")]
     pub(crate) on: Option<String>,
@@ -148,10 +202,6 @@ pub(crate) struct Connection {
     #[arg(long = "header-env", value_name = "NAME=VARIABLE", requires = "url")]
     pub(crate) header_variables: Vec<String>,
 
-    /// A directory that the server may know as its root; may be repeated.
-    #[arg(long = "root", value_name = "DIR")]
-    pub(crate) roots: Vec<PathBuf>,
-
     /// Pass a variable of ours on to the server, or set one; may be repeated. Secrets: pass on, so
     /// that they do not stand in the list of processes.
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
@@ -160,6 +210,39 @@ pub(crate) struct Connection {
     /// Set variables for the server from a file of NAME=VALUE lines.
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
+
+    /// Speak this revision of the protocol and no other.
+    #[arg(long, value_name = "REVISION", value_parser = revision)]
+    pub(crate) protocol: Option<Revision>,
+
+    /// The command that starts the server, after `--`.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) server: Vec<OsString>,
+}
+
+/// What is kept of a conversation.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Keeping {
+    /// Append every message of the connection to a file.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) wire_log: Option<PathBuf>,
+
+    /// Record the conversation in a file, to look at it again with `compere replay`. It holds
+    /// everything that is said, secrets too.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+/// The server to talk to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct Connection {
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    /// A directory that the server may know as its root; may be repeated.
+    #[arg(long = "root", value_name = "DIR")]
+    pub(crate) roots: Vec<PathBuf>,
 
     /// When the server asks for a completion of a model: ask the person at the terminal, or
     /// deny. Without a terminal it is denied.
@@ -171,10 +254,6 @@ pub(crate) struct Connection {
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Asking::Ask)]
     pub(crate) elicitation: Asking,
 
-    /// Speak this revision of the protocol and no other.
-    #[arg(long, value_name = "REVISION", value_parser = revision)]
-    pub(crate) protocol: Option<Revision>,
-
     /// The least severe log messages of the server to show.
     #[arg(long, value_name = "LEVEL", value_parser = level())]
     pub(crate) log: Option<LoggingLevel>,
@@ -183,17 +262,12 @@ pub(crate) struct Connection {
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub(crate) timeout: f64,
 
-    /// Append every message of the connection to a file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) wire_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
 
     /// Print the result as JSON, shaped as in the specification.
     #[arg(long)]
     pub(crate) json: bool,
-
-    /// The command that starts the server, after `--`.
-    #[arg(last = true, value_name = "COMMAND")]
-    pub(crate) server: Vec<OsString>,
 }
 
 /// A revision that a handshake can agree on.

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod bridge;
 pub(crate) mod call;
 pub(crate) mod complete;
 pub(crate) mod completions;
@@ -8,6 +9,7 @@ pub(crate) mod info;
 pub(crate) mod ping;
 pub(crate) mod prompts;
 pub(crate) mod read;
+pub(crate) mod replay;
 pub(crate) mod resources;
 pub(crate) mod serve;
 pub(crate) mod subscribe;

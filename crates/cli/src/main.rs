@@ -11,9 +11,11 @@ mod connected;
 mod doctor;
 mod elicitation;
 mod failure;
+mod listening;
 mod output;
 mod person;
 mod progress;
+mod record;
 mod remembered;
 mod sampling;
 mod save;
@@ -23,12 +25,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Bridge, Command, Serve};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let level = match arguments.verbose {
+        // What happens between two others is nowhere else to be seen.
+        0 if matches!(arguments.command, Command::Bridge(_)) => {
+            tracing_subscriber::filter::LevelFilter::WARN
+        }
         0 => tracing_subscriber::filter::LevelFilter::ERROR,
         1 => tracing_subscriber::filter::LevelFilter::INFO,
         _ => tracing_subscriber::filter::LevelFilter::TRACE,
@@ -40,7 +46,9 @@ fn main() -> ExitCode {
         .without_time()
         .init();
     let runtime = match &arguments.command {
-        Command::Serve(serve) if serve.http.is_some() => {
+        Command::Serve(Serve { listening, .. }) | Command::Bridge(Bridge { listening, .. })
+            if listening.http.is_some() =>
+        {
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
@@ -73,6 +81,8 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Serve(serve) => commands::serve::run(serve).await,
+        Command::Bridge(bridge) => commands::bridge::run(bridge).await,
+        Command::Replay(replay) => commands::replay::run(&replay),
         Command::Info(info) => commands::info::run(info).await,
         Command::Tools(tools) => commands::tools::run(tools).await,
         Command::Call(call) => commands::call::run(call).await,

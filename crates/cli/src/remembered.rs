@@ -55,7 +55,7 @@ fn values(schema: &Value) -> Vec<String> {
 
 /// Keeps the tools of a command in mind. Built-in servers are asked again.
 pub(crate) fn remember(connection: &Connection, tools: &[Tool]) {
-    let Some(path) = path(&connection.server) else {
+    let Some(path) = path(&connection.place.server) else {
         return;
     };
     let written = || -> std::io::Result<()> {

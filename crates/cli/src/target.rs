@@ -1,22 +1,21 @@
 //! Which server: a command of the person's, or a built-in one in memory.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use compere::client::{ClientBuilder, Tapped};
 use compere::model::{LogMessage, LoggingLevel, Root};
 use compere::transport::http::HttpTarget;
-use compere::transport::tap::Direction;
-use compere::{Client, Command, Limits, Server};
+use compere::transport::tap::{Direction, OnLine};
+use compere::{Client, Command, Limits, Server, ServerHandle};
 use compere_servers::files::Files;
 
-use crate::args::{Asking, BuiltIn, Connection};
+use crate::args::{Asking, BuiltIn, Connection, Place};
 use crate::failure::Failure;
 use crate::person::Person;
 use crate::progress::ProgressLine;
+use crate::record::{Hop, Record};
 use crate::{elicitation, sampling};
 use compere::text::escape_line;
 
@@ -25,28 +24,28 @@ pub(crate) async fn connect(
     connection: &Connection,
     builder: ClientBuilder,
 ) -> Result<Client, Failure> {
-    let log = connection.wire_log.as_deref().map(wire_log).transpose()?;
-    match server(connection)? {
-        Named::BuiltIn(server) => open(builder, built_in(&server)?, log).await,
-        Named::Command(command) => open(builder, command, log).await,
-        Named::Url(target) => open(builder, target, log).await,
-    }
+    let record = Record::open(&connection.keeping)?;
+    let named = server(&connection.place)?;
+    Ok(named
+        .connect(builder, record.listener(1, Hop::Client))
+        .await?)
 }
 
 /// The server that was named.
+#[derive(Clone)]
 pub(crate) enum Named {
-    BuiltIn(BuiltIn),
+    BuiltIn(ServerHandle),
     Command(Command),
     Url(HttpTarget),
 }
 
 /// Finds out which server was named, without starting it.
-pub(crate) fn server(connection: &Connection) -> Result<Named, Failure> {
+pub(crate) fn server(connection: &Place) -> Result<Named, Failure> {
     if let Some(url) = &connection.url {
         return Ok(Named::Url(http(url, connection)?));
     }
     match (&connection.on, connection.server.split_first()) {
-        (Some(name), _) => Ok(Named::BuiltIn(parse_built_in(name)?)),
+        (Some(name), _) => Ok(Named::BuiltIn(built_in(&parse_built_in(name)?)?.start()?)),
         (None, Some((program, arguments))) => {
             Ok(Named::Command(command(program, arguments, connection)?))
         }
@@ -57,19 +56,32 @@ pub(crate) fn server(connection: &Connection) -> Result<Named, Failure> {
     }
 }
 
-async fn open(
-    builder: ClientBuilder,
-    target: impl compere::client::Target,
-    log: Option<File>,
-) -> Result<Client, Failure> {
-    Ok(match log {
-        None => builder.connect(target).await?,
-        Some(file) => {
-            builder
-                .connect(Tapped::new(target, write_wire(file)))
-                .await?
+impl Named {
+    /// Connects, showing every message to `on_line` if there is one.
+    pub(crate) async fn connect(
+        self,
+        builder: ClientBuilder,
+        on_line: Option<OnLine>,
+    ) -> compere::Result<Client> {
+        let Some(on_line) = on_line else {
+            return match self {
+                Self::BuiltIn(server) => builder.connect(server).await,
+                Self::Command(command) => builder.connect(command).await,
+                Self::Url(target) => builder.connect(target).await,
+            };
+        };
+        let on_line = listener(on_line);
+        match self {
+            Self::BuiltIn(server) => builder.connect(Tapped::new(server, on_line)).await,
+            Self::Command(command) => builder.connect(Tapped::new(command, on_line)).await,
+            Self::Url(target) => builder.connect(Tapped::new(target, on_line)).await,
         }
-    })
+    }
+}
+
+/// As a type of its own: the compiler cannot see through a boxed one inside of a future.
+fn listener(mut on_line: OnLine) -> impl FnMut(Direction, &[u8]) + Send + 'static {
+    move |direction, line| on_line(direction, line)
 }
 
 /// A client that does what was asked for. What the server says goes above `line`.
@@ -99,22 +111,22 @@ pub(crate) fn builder(
             .collect::<Result<Vec<_>, _>>()?;
         builder = builder.roots(roots);
     }
-    if let Some(revision) = connection.protocol {
+    if let Some(revision) = connection.place.protocol {
         builder = builder.revisions(&[revision]);
     }
     if let Some(person) = Person::present(line) {
         if connection.sampling == Asking::Ask {
-            builder = sampling::answered_by(builder, &person, &name(connection));
+            builder = sampling::answered_by(builder, &person, &name(&connection.place));
         }
         if connection.elicitation == Asking::Ask {
-            builder = elicitation::answered_by(builder, &person, &name(connection));
+            builder = elicitation::answered_by(builder, &person, &name(&connection.place));
         }
     }
     Ok(builder)
 }
 
 /// How the person named the server; what a server calls itself proves nothing.
-fn name(connection: &Connection) -> String {
+fn name(connection: &Place) -> String {
     const SHOWN: usize = 100;
     let named = match (&connection.on, &connection.url) {
         (Some(built_in), _) => built_in.clone(),
@@ -167,7 +179,7 @@ fn root_of(directory: &Path) -> Result<Root, Failure> {
 }
 
 /// A server over HTTP with its headers. Their values may be secrets and are shown nowhere.
-fn http(url: &str, connection: &Connection) -> Result<HttpTarget, Failure> {
+fn http(url: &str, connection: &Place) -> Result<HttpTarget, Failure> {
     let mut target = HttpTarget::new(url);
     if let Some(path) = &connection.headers {
         let text = std::fs::read_to_string(path)
@@ -204,7 +216,7 @@ fn http(url: &str, connection: &Connection) -> Result<HttpTarget, Failure> {
 fn command(
     program: &OsString,
     arguments: &[OsString],
-    connection: &Connection,
+    connection: &Place,
 ) -> Result<Command, Failure> {
     let mut command = Command::new(program.clone())
         .args(arguments.iter().cloned())
@@ -289,29 +301,5 @@ pub(crate) fn built_in(server: &BuiltIn) -> Result<Server, Failure> {
                 .read_only(*read_only)
                 .server()?)
         }
-    }
-}
-
-/// Opens a wire log for appending.
-pub(crate) fn wire_log(path: &Path) -> Result<File, Failure> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(|error| Failure::usage(format!("--wire-log {}: {error}", path.display())))
-}
-
-/// Writes each message with a mark for its direction: `>` sent, `<` received.
-pub(crate) fn write_wire(mut file: File) -> impl FnMut(Direction, &[u8]) + Send + 'static {
-    move |direction, line| {
-        let mark = match direction {
-            Direction::Sent => b"> ",
-            Direction::Received => b"< ",
-        };
-        let mut entry = Vec::with_capacity(line.len() + 3);
-        entry.extend_from_slice(mark);
-        entry.extend_from_slice(line);
-        entry.push(b'\n');
-        let _ = file.write_all(&entry);
     }
 }

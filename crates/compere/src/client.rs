@@ -303,6 +303,12 @@ impl ClientBuilder {
         self.handlers.front = Some(front);
     }
 
+    /// In a [`Relay`](crate::Relay): the number of the session of the client in front, as wire logs
+    /// have it.
+    pub fn session_in_front(&self) -> Option<u64> {
+        Some(self.handlers.front.as_ref()?.session)
+    }
+
     /// Connects and does the handshake. Needs a tokio runtime; the connection runs as a task of
     /// its own.
     ///

@@ -81,19 +81,19 @@ impl Relay {
         F: Fn(ClientBuilder) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Client>> + Send + 'static,
     {
-        let mut limits = Limits::default();
-        limits.request_timeout = PATIENCE;
-        Self {
+        let relay = Self {
             open: Arc::new(move |client| Box::pin(open(client))),
-            limits,
-        }
+            limits: Limits::default(),
+        };
+        relay.limits(Limits::default())
     }
 
-    /// Other bounds, for both connections. By default a request is given up after an hour without
-    /// answer or progress: the two ends have their own patience, and tell each other.
+    /// Other bounds, for both connections. Whatever they say, a request is given up only after an
+    /// hour without answer or progress: the two ends have their own patience, and tell each other.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self.limits.request_timeout = PATIENCE;
         self
     }
 
@@ -124,6 +124,8 @@ pub(crate) struct Back {
 
 /// What a new session begins with.
 pub(crate) struct Opened {
+    /// Its number.
+    pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) back: Option<Arc<Back>>,
 }
@@ -147,8 +149,9 @@ impl<'a> Opening<'a> {
 
 impl Opened {
     /// A session with nothing behind it.
-    pub(crate) fn plain(core: &ServerCore) -> Self {
+    pub(crate) fn plain(core: &ServerCore, id: u64) -> Self {
         Self {
+            id,
             peer: Peer::new(core.limits()),
             back: None,
         }
@@ -156,12 +159,13 @@ impl Opened {
 
     /// If this message begins a session of a relay, connects to the server behind first. `Err` is
     /// the answer to it: there is no server behind.
-    pub(crate) async fn by(core: &ServerCore, message: &[u8]) -> Result<Self, Vec<u8>> {
-        let opened = Self::plain(core);
+    pub(crate) async fn by(core: &ServerCore, id: u64, message: &[u8]) -> Result<Self, Vec<u8>> {
+        let opened = Self::plain(core, id);
         let Some((open, opening)) = core.options.relay.as_ref().zip(Opening::read(message)) else {
             return Ok(opened);
         };
-        match Back::connect(open, core, &opened.peer, &opening.params).await {
+        let front = Front::new(id, opened.peer.clone(), opening.params.capabilities.clone());
+        match Back::connect(open, core, Arc::new(front), opening.params).await {
             Ok(back) => Ok(Self {
                 back: Some(back),
                 ..opened
@@ -200,13 +204,12 @@ impl Back {
     async fn connect(
         open: &Open,
         core: &ServerCore,
-        peer: &Peer,
-        asked: &InitializeParams,
+        front: Arc<Front>,
+        asked: InitializeParams,
     ) -> Result<Arc<Self>> {
-        let front = Arc::new(Front::new(peer.clone(), asked.capabilities.clone()));
         let offer = asked.protocol_version.parse().ok();
         let mut builder = Client::builder("", "").limits(core.options.limits.clone());
-        builder.relays(asked.client_info.clone(), offer, front.clone());
+        builder.relays(asked.client_info, offer, front.clone());
         let client = open(builder).await?;
         let mut config = core.session_config().as_ref().clone();
         if let Some(info) = client.server_info() {

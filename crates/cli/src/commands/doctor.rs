@@ -20,19 +20,16 @@ pub(crate) async fn run(doctor: Doctor) -> Result<ExitCode, Failure> {
     let patience = Duration::try_from_secs_f64(doctor.patience)
         .map_err(|_| Failure::usage("--patience is a number of seconds"))?;
     let line = ProgressLine::on_stderr();
-    if doctor.connection.url.is_some() {
+    if doctor.connection.place.url.is_some() {
         return Err(Failure::usage(
             "doctor looks at servers that it starts: give a command, or --on",
         ));
     }
-    let open = async || match target::server(&doctor.connection)? {
+    let open = async || match target::server(&doctor.connection.place)? {
         Named::Command(command) => Ok(Wire::new(
             command.exit_wait(EXIT_WAIT).open(&Limits::DEFAULT)?,
         )),
-        Named::BuiltIn(server) => {
-            let server = target::built_in(&server)?;
-            Ok(Wire::new(server.open(&Limits::DEFAULT)?))
-        }
+        Named::BuiltIn(server) => Ok(Wire::new(server.open(&Limits::DEFAULT)?)),
         Named::Url(target) => Ok(Wire::new(target.open(&Limits::DEFAULT)?)),
     };
     let report = tokio::select! {

@@ -1,26 +1,30 @@
 //! `compere serve`: a built-in server on standard input and output, or over HTTP.
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 
 use compere::ServerHandle;
-use compere::server::http::HttpOptions;
-use compere::server::http::bearer::Principal;
 use compere::transport::stdio::Stdio;
 use compere::transport::tap::Tap;
 
 use crate::args::Serve;
 use crate::failure::Failure;
-use crate::target::{built_in, wire_log, write_wire};
+use crate::listening;
+use crate::record::{Hop, Record};
+use crate::target::built_in;
 
 pub(crate) async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     let handle = built_in(&serve.server)?.start()?;
-    if let Some(address) = serve.http {
-        return over_http(&handle, address, &serve).await;
+    let record = Record::open(&serve.keeping)?;
+    if let Some(address) = serve.listening.http {
+        let sessions = !serve.no_sessions;
+        return listening::serve(&handle, address, &serve.listening, sessions, record).await;
     }
+    on_stdio(&handle, &record).await
+}
+
+/// Serves the one client at standard input and output.
+pub(crate) async fn on_stdio(handle: &ServerHandle, record: &Record) -> Result<ExitCode, Failure> {
     if std::io::stdin().is_terminal() {
         let _ = writeln!(
             std::io::stderr().lock(),
@@ -29,104 +33,11 @@ pub(crate) async fn run(serve: Serve) -> Result<ExitCode, Failure> {
         );
     }
     let stream = Stdio::new()?;
-    match serve.wire_log {
+    match record.listener(1, Hop::Server) {
         None => handle.serve_until_signal(stream).await?,
-        Some(path) => {
-            let log = write_wire(wire_log(&path)?);
-            handle.serve_until_signal(Tap::new(stream, log)).await?;
+        Some(on_line) => {
+            handle.serve_until_signal(Tap::new(stream, on_line)).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn over_http(
-    handle: &ServerHandle,
-    address: SocketAddr,
-    serve: &Serve,
-) -> Result<ExitCode, Failure> {
-    if !address.ip().is_loopback() && serve.tokens.is_none() {
-        return Err(Failure::usage(format!(
-            "{address} can be reached from other machines, and nothing says who may use the server"
-        ))
-        .hint("Listen on 127.0.0.1, or name who may come with --tokens FILE."));
-    }
-    let mut options = HttpOptions::new();
-    for host in &serve.allow_host {
-        options = options.allow_host(host);
-    }
-    for origin in &serve.allow_origin {
-        options = options.allow_origin(origin);
-    }
-    if serve.no_sessions {
-        options = options.without_sessions().without_sse();
-    }
-    if let Some(path) = &serve.tokens {
-        let tokens = tokens(path)?;
-        options = options.bearer(move |given| holder(&tokens, given));
-    }
-    if let Some(path) = &serve.wire_log {
-        let log = Mutex::new(write_wire(wire_log(path)?));
-        options = options.on_message(move |direction, message| {
-            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            log(direction, message);
-        });
-    }
-    let listener = handle.listen_http(address, options).await?;
-    let address = listener.local_addr()?;
-    let mut stderr = std::io::stderr().lock();
-    for path in listener.service().paths() {
-        if path != "/message" {
-            let _ = writeln!(stderr, "Listening on http://{address}{path}");
-        }
-    }
-    drop(stderr);
-    listener.serve_until_signal().await?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Who may come: a name and a token in each line. The file is not shown in errors.
-fn tokens(path: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("--tokens {}: {error}", path.display())))?;
-    let lines = text.lines().map(str::trim).enumerate();
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let tokens = lines
-        .map(
-            |(number, line)| match line.split_once(char::is_whitespace) {
-                Some((name, token)) if token.trim().len() >= 16 => {
-                    Ok((name.to_owned(), token.trim().to_owned()))
-                }
-                _ => Err(Failure::usage(format!(
-                    "--tokens {}: line {} is no NAME TOKEN with a token of 16 characters or more",
-                    path.display(),
-                    number + 1
-                ))),
-            },
-        )
-        .collect::<Result<Vec<_>, _>>()?;
-    if tokens.is_empty() {
-        return Err(Failure::usage(format!(
-            "--tokens {}: nobody may come",
-            path.display()
-        )));
-    }
-    Ok(tokens)
-}
-
-/// Who holds this token. Every token is compared, each in a time that does not depend on where it
-/// differs.
-fn holder(tokens: &[(String, String)], given: &str) -> Option<Principal> {
-    let mut found = None;
-    for (name, token) in tokens {
-        let differs = token.len() != given.len()
-            || token
-                .bytes()
-                .zip(given.bytes())
-                .fold(0, |differs, (one, other)| differs | (one ^ other))
-                != 0;
-        if !differs {
-            found = Some(Principal::new(name.as_str()));
-        }
-    }
-    found
 }

@@ -22,6 +22,8 @@ const WAITING: usize = 256;
 
 /// One client in front.
 pub(crate) struct Front {
+    /// The number of its session.
+    pub(crate) session: u64,
     pub(crate) peer: Peer,
     pub(crate) capabilities: ClientCapabilities,
     state: Mutex<State>,
@@ -49,8 +51,9 @@ impl Drop for AskedOn {
 }
 
 impl Front {
-    pub(crate) fn new(peer: Peer, capabilities: ClientCapabilities) -> Self {
+    pub(crate) fn new(session: u64, peer: Peer, capabilities: ClientCapabilities) -> Self {
         Self {
+            session,
             peer,
             capabilities,
             state: Mutex::default(),

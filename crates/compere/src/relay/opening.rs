@@ -28,6 +28,7 @@ const PIECE: usize = 4096;
 /// any server would. `None`: the client has left, or was told that there is no server.
 pub(crate) async fn read<S: ByteStream + Unpin>(
     core: &ServerCore,
+    id: u64,
     stream: S,
 ) -> Result<Option<(Replayed<S>, Opened)>> {
     let mut machine = Machine::server(core.session_config(), IdSource::default());
@@ -42,7 +43,7 @@ pub(crate) async fn read<S: ByteStream + Unpin>(
             return Ok(None);
         };
         if Opening::read(&line).is_some() {
-            return match Opened::by(core, &line).await {
+            return match Opened::by(core, id, &line).await {
                 Ok(opened) => {
                     let mut head = line;
                     head.push(b'\n');

@@ -13,7 +13,7 @@ use serde_json::Map;
 use tokio::sync::Notify;
 
 use crate::driver::peer::Peer;
-use crate::relay::{Back, Open};
+use crate::relay::{Open, Opened};
 use crate::server::extract::States;
 use crate::server::registry::Registry;
 use crate::server::reply::ToolError;
@@ -123,14 +123,18 @@ impl ServerCore {
         }
     }
 
+    /// A number that nothing else of this server has.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// A new connection.
     pub(crate) fn session(
         self: &Arc<Self>,
-        peer: Peer,
+        opened: Opened,
         principal: Arc<str>,
-        back: Option<Arc<Back>>,
     ) -> Arc<SessionShared> {
-        let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let Opened { id, peer, back } = opened;
         let session = SessionShared::new(self.clone(), peer, id, principal, back);
         let session = Arc::new(session);
         let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

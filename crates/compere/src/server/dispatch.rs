@@ -34,18 +34,19 @@ use crate::server::tasks::TaskEntry;
 use crate::server::tools::ServerTool;
 use crate::transport::ByteStream;
 
-/// Serves a connection to its end.
+/// Serves a connection, which gets this number, to its end.
 pub(crate) async fn serve<S: ByteStream + Unpin>(
     core: Arc<ServerCore>,
     stream: S,
     principal: Arc<str>,
+    id: u64,
 ) -> Result<()> {
     if core.options.relay.is_none() {
-        let opened = Opened::plain(&core);
+        let opened = Opened::plain(&core, id);
         return connection(&core, stream, principal, opened).run().await;
     }
     let read = tokio::select! {
-        read = opening::read(&core, stream) => read?,
+        read = opening::read(&core, id, stream) => read?,
         () = core.stopping.notified() => None,
     };
     match read {
@@ -61,8 +62,8 @@ fn connection<S: ByteStream + Unpin>(
     opened: Opened,
 ) -> Driver<S, ServerSide> {
     let config = opened.config(core);
-    let Opened { peer, back } = opened;
-    let session = core.session(peer.clone(), principal, back);
+    let peer = opened.peer.clone();
+    let session = core.session(opened, principal);
     let machine = Machine::server(config, peer.ids.clone());
     Driver::new(stream, ServerSide::new(session), machine, peer)
 }

@@ -122,7 +122,8 @@ impl ServerHandle {
 
     /// Serves one connection on any stream of bytes. Cancel safety as [`ServerHandle::serve`].
     pub async fn serve_on<S: ByteStream + Unpin>(&self, stream: S) -> Result<()> {
-        dispatch::serve(self.core.clone(), stream, LOCAL.into()).await
+        let number = self.core.next_number();
+        dispatch::serve(self.core.clone(), stream, LOCAL.into(), number).await
     }
 
     /// Serves one connection until it ends or SIGTERM or SIGINT comes; what still runs then gets

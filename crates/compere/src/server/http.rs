@@ -54,8 +54,8 @@ pub struct HttpOptions {
     pub(crate) tap: Option<OnMessage>,
 }
 
-/// Called with every message and the way that it went.
-pub(crate) type OnMessage = Arc<dyn Fn(Direction, &[u8]) + Send + Sync>;
+/// Called with the number of the session, every message, and the way that it went.
+pub(crate) type OnMessage = Arc<dyn Fn(u64, Direction, &[u8]) + Send + Sync>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct OldPaths {
@@ -145,12 +145,13 @@ impl HttpOptions {
         self
     }
 
-    /// Shows every message of every client to `on_message`, for wire logs. It runs where messages
-    /// are read and written: be quick.
+    /// Shows every message of every client to `on_message`, for wire logs, with a number for the
+    /// session that it belongs to; 0 if there is none. It runs where messages are read and written:
+    /// be quick.
     #[must_use]
     pub fn on_message(
         mut self,
-        on_message: impl Fn(Direction, &[u8]) + Send + Sync + 'static,
+        on_message: impl Fn(u64, Direction, &[u8]) + Send + Sync + 'static,
     ) -> Self {
         self.tap = Some(Arc::new(on_message));
         self

@@ -25,11 +25,16 @@ pub(crate) trait Events: Send {
 pub(crate) struct Tapped<E> {
     inner: E,
     tap: OnMessage,
+    session: u64,
 }
 
 impl<E> Tapped<E> {
-    pub(crate) fn new(inner: E, tap: OnMessage) -> Self {
-        Self { inner, tap }
+    pub(crate) fn new(inner: E, tap: OnMessage, session: u64) -> Self {
+        Self {
+            inner,
+            tap,
+            session,
+        }
     }
 }
 
@@ -41,7 +46,7 @@ impl<E: Events> Events for Tapped<E> {
             .flat_map(|event| event.split(|byte| *byte == b'\n'));
         let messages = lines.filter_map(|line| line.strip_prefix(b"data: "));
         for message in messages.filter(|message| message.starts_with(b"{")) {
-            (self.tap)(Direction::Sent, message);
+            (self.tap)(self.session, Direction::Sent, message);
         }
         Poll::Ready(event)
     }

@@ -45,6 +45,9 @@ pub(crate) struct Endpoint {
     bytes: AtomicUsize,
 }
 
+/// The number of what belongs to no session.
+const NONE: u64 = 0;
+
 /// What a path is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -175,7 +178,6 @@ impl Endpoint {
                 is_json(&head.headers)?;
                 accepts(&head.headers, &["application/json", "text/event-stream"])?;
                 let body = self.read(&head.headers, body).await?;
-                self.show(Direction::Received, &body.bytes);
                 self.post(&head.headers, &principal, &body.bytes).await
             }
             (Place::Endpoint, &Method::GET) => {
@@ -193,16 +195,15 @@ impl Endpoint {
             (Place::OldPosts, &Method::POST) => {
                 is_json(&head.headers)?;
                 let body = self.read(&head.headers, body).await?;
-                self.show(Direction::Received, &body.bytes);
                 self.post_old(head.uri.query(), &principal, &body.bytes)
             }
             _ => Err(WRONG_METHOD),
         }
     }
 
-    fn show(&self, direction: Direction, message: &[u8]) {
+    fn show(&self, session: u64, direction: Direction, message: &[u8]) {
         if let Some(tap) = &self.options.tap {
-            tap(direction, message);
+            tap(session, direction, message);
         }
     }
 
@@ -272,21 +273,25 @@ impl Endpoint {
             let started = self.sessions.started();
             let session =
                 HttpSession::sessionless(&self.core, revision, principal.clone(), started);
-            return Ok(self.answer_posted(session.post(body).await).await);
+            self.show(NONE, Direction::Received, body);
+            return Ok(self.answer_posted(NONE, session.post(body).await).await);
         }
         if single(headers, &SESSION_ID)?.is_some() {
             let session = self.session(headers, principal)?;
+            let number = session.shared.id;
+            self.show(number, Direction::Received, body);
             let posted = session.post(body).await;
             if session.has_ended() && matches!(posted, Posted::Accepted) {
                 return Err(NO_SESSION);
             }
-            return Ok(self.answer_posted(posted).await);
+            return Ok(self.answer_posted(number, posted).await);
         }
         let opened = self.sessions.open(principal, body).await;
         let opened = match opened.map_err(|_| CROWDED)? {
             Ok(opened) => opened,
             Err(answer) => {
-                let mut response = self.json(answer);
+                self.show(NONE, Direction::Received, body);
+                let mut response = self.json(NONE, answer);
                 *response.status_mut() = StatusCode::BAD_GATEWAY;
                 return Ok(response);
             }
@@ -295,11 +300,15 @@ impl Endpoint {
             .sessions
             .prepare(principal.clone(), opened)
             .map_err(|_| CROWDED)?;
+        let number = session.shared.id;
+        self.show(number, Direction::Received, body);
         let posted = session.post(body).await;
         if !session.is_agreed() {
             return match posted {
-                Posted::Malformed(error) => Ok(bad_request(self.json(error))),
-                Posted::Answer(answer) if is_error(&answer) => Ok(bad_request(self.json(answer))),
+                Posted::Malformed(error) => Ok(bad_request(self.json(number, error))),
+                Posted::Answer(answer) if is_error(&answer) => {
+                    Ok(bad_request(self.json(number, answer)))
+                }
                 _ => Err(Refused::new(
                     StatusCode::BAD_REQUEST,
                     "A session begins with initialize; its id then comes with every request",
@@ -307,34 +316,34 @@ impl Endpoint {
             };
         }
         self.sessions.list(&session).map_err(|_| CROWDED)?;
-        let mut response = self.answer_posted(posted).await;
+        let mut response = self.answer_posted(number, posted).await;
         if let Ok(id) = HeaderValue::from_str(&written(session.id)) {
             response.headers_mut().insert(SESSION_ID, id);
         }
         Ok(response)
     }
 
-    async fn answer_posted(&self, posted: Posted) -> Response<Body> {
+    async fn answer_posted(&self, number: u64, posted: Posted) -> Response<Body> {
         match posted {
             Posted::Accepted => empty(StatusCode::ACCEPTED),
-            Posted::Answer(answer) => self.json(answer),
-            Posted::Malformed(error) => bad_request(self.json(error)),
+            Posted::Answer(answer) => self.json(number, answer),
+            Posted::Malformed(error) => bad_request(self.json(number, error)),
             Posted::Events(reader) => match reader.answer().await {
-                Ok(answer) => self.json(answer),
-                Err(reader) => self.events(reader),
+                Ok(answer) => self.json(number, answer),
+                Err(reader) => self.events(number, reader),
             },
         }
     }
 
-    fn json(&self, message: Vec<u8>) -> Response<Body> {
-        self.show(Direction::Sent, &message);
+    fn json(&self, number: u64, message: Vec<u8>) -> Response<Body> {
+        self.show(number, Direction::Sent, &message);
         json(message)
     }
 
-    fn events(&self, events: impl Events + 'static) -> Response<Body> {
+    fn events(&self, number: u64, events: impl Events + 'static) -> Response<Body> {
         let keep_alive = self.core.options.limits.keep_alive;
         let body = match &self.options.tap {
-            Some(tap) => Body::events(Tapped::new(events, tap.clone()), keep_alive),
+            Some(tap) => Body::events(Tapped::new(events, tap.clone(), number), keep_alive),
             None => Body::events(events, keep_alive),
         };
         event_stream(body)
@@ -381,7 +390,7 @@ impl Endpoint {
     fn stream(&self, headers: &HeaderMap, principal: &Arc<str>) -> Result<Response<Body>, Refused> {
         let session = self.session(headers, principal)?;
         let Some(after) = single(headers, &LAST_EVENT_ID)? else {
-            return Ok(self.events(session.general()));
+            return Ok(self.events(session.shared.id, session.general()));
         };
         let after = after
             .to_str()
@@ -389,7 +398,7 @@ impl Endpoint {
             .and_then(|text| text.parse::<EventId>().ok())
             .ok_or(UNKNOWN_EVENT)?;
         match session.resume(after) {
-            Ok(reader) => Ok(self.events(reader)),
+            Ok(reader) => Ok(self.events(session.shared.id, reader)),
             Err(Gone::Unknown) => Err(UNKNOWN_EVENT),
             Err(Gone::Evicted) => Err(Refused::new(
                 StatusCode::GONE,
@@ -409,7 +418,7 @@ impl Endpoint {
             .sessions
             .connect_old(principal, |id| format!("{posts}?sessionId={id}"))
             .map_err(|_| CROWDED)?;
-        Ok(self.events(connection))
+        Ok(self.events(connection.number, connection))
     }
 
     fn post_old(
@@ -425,6 +434,7 @@ impl Endpoint {
         let inbox = id
             .and_then(|id| self.sessions.find_old(id, principal))
             .ok_or(NO_SESSION)?;
+        self.show(inbox.number, Direction::Received, body);
         match inbox.post(body) {
             Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
             Err(NotTaken::Closed) => Err(NO_SESSION),

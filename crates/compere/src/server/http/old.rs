@@ -36,6 +36,8 @@ struct Wire {
 pub(crate) struct Inbox {
     wire: Arc<Mutex<Wire>>,
     pub(crate) principal: Arc<str>,
+    /// For wire logs.
+    pub(crate) number: u64,
     limit_bytes: usize,
 }
 
@@ -118,6 +120,8 @@ pub(crate) struct Connection {
     driver: Option<BoxFuture<crate::Result<()>>>,
     opening: Option<String>,
     on_end: Option<Box<dyn FnOnce() + Send>>,
+    /// For wire logs.
+    pub(crate) number: u64,
 }
 
 /// A new session; its client is to post to `address`. Gives its two sides.
@@ -128,10 +132,13 @@ pub(crate) fn connect(
     on_end: impl FnOnce() + Send + 'static,
 ) -> (Inbox, Connection) {
     let wire = Arc::new(Mutex::new(Wire::default()));
-    let driver = dispatch::serve(core.clone(), Posts(wire.clone()), principal.clone());
+    let number = core.next_number();
+    let posts = Posts(wire.clone());
+    let driver = dispatch::serve(core.clone(), posts, principal.clone(), number);
     let inbox = Inbox {
         wire: wire.clone(),
         principal,
+        number,
         limit_bytes: core.options.limits.bytes_in_flight,
     };
     let connection = Connection {
@@ -139,6 +146,7 @@ pub(crate) fn connect(
         driver: Some(Box::pin(driver)),
         opening: Some(format!("event: endpoint\ndata: {address}\n\n")),
         on_end: Some(Box::new(on_end)),
+        number,
     };
     (inbox, connection)
 }

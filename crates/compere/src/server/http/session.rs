@@ -33,7 +33,7 @@ use crate::driver::outcome::Outcome;
 use crate::driver::peer::{Agreed, Peer};
 use crate::driver::{Started, guarded};
 use crate::error::Error;
-use crate::relay::{Back, Opened};
+use crate::relay::Opened;
 use crate::server::core::ServerCore;
 use crate::server::dispatch::{Conversation, Dispatch};
 use crate::server::http::body::Events;
@@ -105,16 +105,13 @@ impl HttpSession {
         started: Instant,
         sessions: Weak<Sessions>,
     ) -> Arc<Self> {
-        let config = opened.config(core);
-        let Opened { peer, back } = opened;
-        let machine = Machine::server(config, peer.ids.clone());
+        let machine = Machine::server(opened.config(core), opened.peer.ids.clone());
         Self::with(
             core,
             id,
             Kind::Session,
             machine,
-            peer,
-            back,
+            opened,
             principal,
             started,
             sessions,
@@ -145,8 +142,11 @@ impl HttpSession {
             0,
             Kind::Sessionless,
             machine,
-            peer,
-            None,
+            Opened {
+                id: 0,
+                peer,
+                back: None,
+            },
             principal,
             started,
             sessions,
@@ -159,14 +159,14 @@ impl HttpSession {
         id: u128,
         kind: Kind,
         machine: Machine,
-        peer: Peer,
-        back: Option<Arc<Back>>,
+        opened: Opened,
         principal: Arc<str>,
         started: Instant,
         sessions: Weak<Sessions>,
     ) -> Arc<Self> {
+        let peer = opened.peer.clone();
         let shared = match kind {
-            Kind::Session => core.session(peer.clone(), principal, back),
+            Kind::Session => core.session(opened, principal),
             Kind::Sessionless => core.unlisted_session(peer.clone(), principal),
         };
         let streams = Streams::new(peer.limits.clone());

@@ -126,14 +126,14 @@ impl Sessions {
         message: &[u8],
     ) -> Result<Result<Opened, Vec<u8>>, Full> {
         if self.core.options.relay.is_none() {
-            return Ok(Ok(Opened::plain(&self.core)));
+            return Ok(Ok(Opened::plain(&self.core, self.core.next_number())));
         }
         self.make_room(principal)?;
         let opening = Opening::begin(&self.opening);
         if self.count() + opening.count > self.core.options.limits.sessions {
             return Err(Full);
         }
-        Ok(Opened::by(&self.core, message).await)
+        Ok(Opened::by(&self.core, self.core.next_number(), message).await)
     }
 
     /// Lists a session. If there is no room, the one of the same principal that is idle for longest
