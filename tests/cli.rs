@@ -1,9 +1,10 @@
 //! The command line as a person and as a program use it.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use compere_tests::compere;
 use serde_json::Value;
@@ -425,6 +426,103 @@ fn secrets_go_by_file_or_by_name_and_never_by_argument() {
         words.contains("line 1") && !words.contains("s3cret"),
         "{words}"
     );
+}
+
+/// `compere … --http`, and the address that it says.
+fn listening(arguments: &[&str]) -> (KilledOnDrop, String) {
+    let mut child = Command::new(compere())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = said.next().unwrap().unwrap();
+    let address = line.split("http://").nth(1).unwrap();
+    let address = address.trim_end_matches("/mcp").to_owned();
+    (KilledOnDrop(child), address)
+}
+
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_bridge_carries_any_transport_to_any_other() {
+    let compere = compere();
+    let compere = compere.to_str().unwrap();
+    let (_server, address) = listening(&["serve", "everything", "--http", "127.0.0.1:0"]);
+    let (mcp, sse) = (
+        format!("http://{address}/mcp"),
+        format!("http://{address}/sse"),
+    );
+    let behind: [&[&str]; 3] = [
+        &["--url", &mcp],
+        &["--url", &sse],
+        &["--", compere, "serve", "everything"],
+    ];
+    for behind in behind {
+        let bridge = [&["bridge"], behind].concat();
+        let call = ["call", "get-sum", "a=2", "b=3"];
+        let on_stdio = [&call[..], &["--", compere], &bridge].concat();
+        assert!(ok(&on_stdio).contains('5'), "{behind:?}");
+        let at = [&["bridge", "--http", "127.0.0.1:0"], behind].concat();
+        let (_bridge, address) = listening(&at);
+        for path in ["mcp", "sse"] {
+            let url = format!("http://{address}/{path}");
+            assert!(
+                ok(&[&call[..], &["--url", &url]].concat()).contains('5'),
+                "{behind:?}"
+            );
+        }
+    }
+    let words = fails(
+        1,
+        &[
+            "tools",
+            "--",
+            compere,
+            "bridge",
+            "--url",
+            "http://127.0.0.1:9/mcp",
+        ],
+    );
+    assert!(words.contains("cannot be reached"), "{words}");
+}
+
+#[test]
+fn a_trace_is_shown_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace");
+    let file = file.to_str().unwrap();
+    let red = "message=\u{1b}[31mred";
+    ok(&["call", "echo", red, "--on", "everything", "--trace", file]);
+    let mode = std::fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "others may read it");
+    let shown = ok(&["replay", file]);
+    assert!(shown.contains("→ tools/call #3  echo"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+    let lines = ok(&["replay", file, "--json", "--method", "tools/call"]);
+    let answer: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
+    assert!(answer["took_ms"].is_number());
+    assert_eq!(answer["kind"], "result");
+    // What is no trace, and what is cut off.
+    std::fs::write(file, "> {}\n").unwrap();
+    assert!(fails(2, &["replay", file]).contains("line 1 is not of a trace"));
+    let asked = r#"{"at":"2026-01-01T00:00:00Z","session":1,"from":"client","message":{"jsonrpc":"2.0","id":1,"method":"ping"}}"#;
+    let noise = r#"{"at":"2026-01-01T00:00:01Z","session":1,"from":"server","text":"oops"}"#;
+    std::fs::write(file, format!("{asked}\n{noise}\n")).unwrap();
+    let shown = ok(&["replay", file]);
+    assert!(
+        shown.contains("never answered: ping #1 of session 1"),
+        "{shown}"
+    );
+    assert!(shown.contains("no message  oops"), "{shown}");
 }
 
 #[test]

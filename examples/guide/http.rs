@@ -92,3 +92,18 @@ mod block_4 {
         client.close().await
     }
 }
+
+mod block_5 {
+    use compere::server::http::HttpOptions;
+    use compere::{Command, Relay};
+
+    #[expect(dead_code, reason = "there is no such server")]
+    async fn carry() -> compere::Result<()> {
+        let relay = Relay::new(|client| client.connect(Command::new("some-server")));
+        let listener = relay
+            .start()?
+            .listen_http("127.0.0.1:8080", HttpOptions::new())
+            .await?;
+        listener.serve_until_signal().await
+    }
+}
