@@ -4,7 +4,7 @@
 //! What may fail stands in `tests/conformance/expected-failures.yml` with its reason; an entry there
 //! that passes is a failure too.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -15,13 +15,17 @@ const REVISIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 
 /// Runs everything; the first failure ends it.
 pub(crate) fn run() -> Outcome {
-    crate::run(cargo().args(["build", "--quiet", "--package", "compere-tests", "--bins"]))?;
-    let server = Server::start()?;
+    let packages = ["--package", "compere-tests", "--package", "compere-cli"];
+    crate::run(cargo().args(["build", "--quiet", "--bins"]).args(packages))?;
+    let server = Server::start(&mut Command::new(program("conformance-server")))?;
+    let mut bridge = Command::new(program("compere"));
+    bridge.args(["bridge", "--http", "127.0.0.1:0", "--url", &server.url]);
+    let bridge = Server::start(&mut bridge)?;
     let results = root().join("target/conformance");
     let _ = std::fs::remove_dir_all(&results);
     let expected = root().join("tests/conformance/expected-failures.yml");
-    let against_server = |line: &str, arguments: &[&str]| {
-        let what = format!("{line} server {}", arguments.join(" "));
+    let against = |server: &Server, name: &str, line: &str, arguments: &[&str]| {
+        let what = format!("{line} {name} {}", arguments.join(" "));
         let mut command = suite(line);
         command
             .args(["server", "--url", &server.url])
@@ -32,11 +36,15 @@ pub(crate) fn run() -> Outcome {
             .arg(results.join(what.replace(' ', "_")));
         shown(&what, &mut command)
     };
-    against_server("conformance-1", &["--suite", "all"])?;
-    against_server("conformance-2", &["--requirements", "2025-11-25"])?;
-    for revision in REVISIONS {
-        let arguments = ["--suite", "all", "--spec-version", revision];
-        against_server("conformance-2", &arguments)?;
+    // The same server, by itself and behind a bridge.
+    for (server, name) in [(&server, "server"), (&bridge, "bridge")] {
+        against(server, name, "conformance-1", &["--suite", "all"])?;
+        let requirements = ["--requirements", "2025-11-25"];
+        against(server, name, "conformance-2", &requirements)?;
+        for revision in REVISIONS {
+            let arguments = ["--suite", "all", "--spec-version", revision];
+            against(server, name, "conformance-2", &arguments)?;
+        }
     }
     client_scenarios("conformance-1", None)?;
     for revision in REVISIONS {
@@ -114,25 +122,40 @@ fn program(name: &str) -> PathBuf {
     root().join("target/debug").join(name)
 }
 
-/// The server of the suite, ended with the value.
+/// A server that says where it listens, ended with the value.
 struct Server {
     child: Child,
     url: String,
 }
 
 impl Server {
-    fn start() -> Outcome<Self> {
-        let mut child = Command::new(program("conformance-server"))
+    fn start(command: &mut Command) -> Outcome<Self> {
+        let mut child = command
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("the conformance server cannot be started: {error}"))?;
-        let mut url = String::new();
-        let said = child.stdout.take().map(BufReader::new);
-        said.map(|mut said| said.read_line(&mut url));
-        Ok(Self {
-            child,
-            url: url.trim().to_owned(),
-        })
+            .map_err(|error| format!("{command:?} cannot be started: {error}"))?;
+        // On whichever of the two; what else it says must not hold it up.
+        let (say, said) = std::sync::mpsc::channel();
+        let pipes: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|pipe| Box::new(pipe) as _),
+            child.stderr.take().map(|pipe| Box::new(pipe) as _),
+        ];
+        for pipe in pipes.into_iter().flatten() {
+            let say = say.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    if let Some(at) = line.find("http://") {
+                        let _ = say.send(line[at..].trim().to_owned());
+                    }
+                }
+            });
+        }
+        drop(say);
+        let url = said
+            .recv()
+            .map_err(|_| format!("{command:?} does not listen"))?;
+        Ok(Self { child, url })
     }
 }
 
