@@ -25,6 +25,9 @@ pub mod listen;
 pub(crate) mod old;
 pub(crate) mod session;
 pub(crate) mod sessions;
+pub(crate) mod shared;
+pub mod store;
+pub(crate) mod stored;
 pub(crate) mod streams;
 
 use std::sync::Arc;
@@ -38,6 +41,7 @@ pub use crate::server::http::body::Body;
 pub use crate::server::http::endpoint::HttpService;
 use crate::server::http::guard::Guard;
 pub use crate::server::http::listen::HttpListener;
+use crate::server::http::store::Shared;
 use crate::server::session::LOCAL;
 use crate::transport::tap::Direction;
 
@@ -52,6 +56,7 @@ pub struct HttpOptions {
     pub(crate) open: bool,
     pub(crate) local: Arc<str>,
     pub(crate) tap: Option<OnMessage>,
+    pub(crate) shared: Option<Shared>,
 }
 
 /// Called with the number of the session, every message, and the way that it went.
@@ -77,6 +82,7 @@ impl Default for HttpOptions {
             open: false,
             local: LOCAL.into(),
             tap: None,
+            shared: None,
         }
     }
 }
@@ -168,6 +174,14 @@ impl HttpOptions {
         self
     }
 
+    /// Shares sessions with other instances of this server: a load balancer may send each request to
+    /// any of them. The service must then be made inside of a tokio runtime.
+    #[must_use]
+    pub fn shared(mut self, stores: Shared) -> Self {
+        self.shared = Some(stores);
+        self
+    }
+
     /// Listens beyond this machine although nothing here says who may use the server: something in
     /// front of it does that.
     #[must_use]
@@ -210,7 +224,7 @@ impl ServerHandle {
         if sorted.len() < paths.len() {
             return Err(Error::setup("the paths of the transports must differ"));
         }
-        Ok(HttpService::new(self.core().clone(), options))
+        HttpService::new(self.core().clone(), options)
     }
 
     /// Listens on an address. Beyond this machine it needs to know who may use the server.

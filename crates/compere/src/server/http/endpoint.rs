@@ -17,6 +17,7 @@ use http::{Method, Request, Response, StatusCode};
 use tower_service::Service;
 
 use crate::driver::call::BoxFuture;
+use crate::error::{Error, Result};
 use crate::server::core::ServerCore;
 use crate::server::http::HttpOptions;
 use crate::server::http::bearer::{self, Principal};
@@ -27,7 +28,10 @@ use crate::server::http::guard::{
 };
 use crate::server::http::old::NotTaken;
 use crate::server::http::session::{HttpSession, Posted};
-use crate::server::http::sessions::{Sessions, written};
+use crate::server::http::sessions::{self, Sessions, new_id, written};
+use crate::server::http::shared::{self, Instance, Record, Said};
+use crate::server::http::store::{ReadError, StoreError};
+use crate::server::http::stored::{self, Stored};
 use crate::server::http::streams::{EventId, Gone};
 use crate::transport::tap::Direction;
 
@@ -42,11 +46,33 @@ pub(crate) struct Endpoint {
     pub(crate) core: Arc<ServerCore>,
     pub(crate) options: HttpOptions,
     sessions: Arc<Sessions>,
+    /// If there are several.
+    instance: Option<Arc<Instance>>,
     bytes: AtomicUsize,
 }
 
 /// The number of what belongs to no session.
 const NONE: u64 = 0;
+
+/// Where a session is.
+enum Found {
+    Here(Arc<HttpSession>),
+    Elsewhere(Elsewhere),
+}
+
+/// A session of another instance.
+struct Elsewhere {
+    instance: Arc<Instance>,
+    record: Record,
+    session: String,
+}
+
+impl Elsewhere {
+    async fn end(self) -> Result<(), Refused> {
+        let ended = self.instance.end(&self.record, &self.session).await;
+        ended.map_err(unavailable)
+    }
+}
 
 /// What a path is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,17 +86,32 @@ enum Place {
 }
 
 impl HttpService {
-    pub(crate) fn new(core: Arc<ServerCore>, options: HttpOptions) -> Self {
-        let sessions = Sessions::new(core.clone());
-        let endpoint = Endpoint {
+    pub(crate) fn new(core: Arc<ServerCore>, options: HttpOptions) -> Result<Self> {
+        let shared = match &options.shared {
+            None => None,
+            Some(_) if tokio::runtime::Handle::try_current().is_err() => {
+                return Err(Error::setup(
+                    "a service that shares its sessions is made inside of a runtime",
+                ));
+            }
+            Some(shared) => {
+                let name = new_id().ok_or_else(|| Error::setup("there is no randomness"))?;
+                Some(Instance::new(name, shared.clone(), &core.options.limits))
+            }
+        };
+        let instance = shared.as_ref().map(|(instance, _)| instance.clone());
+        let sessions = Sessions::new(core.clone(), instance.clone());
+        let endpoint = Arc::new(Endpoint {
             core,
             options,
             sessions,
+            instance,
             bytes: AtomicUsize::new(0),
-        };
-        Self {
-            endpoint: Arc::new(endpoint),
+        });
+        if let Some((instance, saved)) = shared {
+            shared::run(&endpoint, &instance, saved);
         }
+        Ok(Self { endpoint })
     }
 
     /// The paths that are answered; everything else is 404.
@@ -182,20 +223,24 @@ impl Endpoint {
             }
             (Place::Endpoint, &Method::GET) => {
                 accepts(&head.headers, &["text/event-stream"])?;
-                self.stream(&head.headers, &principal)
+                self.stream(&head.headers, &principal).await
             }
             (Place::Endpoint, &Method::DELETE) => {
-                self.session(&head.headers, &principal)?.end(None);
+                match self.session(&head.headers, &principal).await? {
+                    Found::Here(session) => session.end(None),
+                    Found::Elsewhere(there) => there.end().await?,
+                }
                 Ok(empty(StatusCode::NO_CONTENT))
             }
             (Place::OldStream, &Method::GET) => {
                 accepts(&head.headers, &["text/event-stream"])?;
-                self.connect_old(&principal)
+                self.connect_old(&principal).await
             }
             (Place::OldPosts, &Method::POST) => {
                 is_json(&head.headers)?;
                 let body = self.read(&head.headers, body).await?;
                 self.post_old(head.uri.query(), &principal, &body.bytes)
+                    .await
             }
             _ => Err(WRONG_METHOD),
         }
@@ -274,17 +319,19 @@ impl Endpoint {
             let session =
                 HttpSession::sessionless(&self.core, revision, principal.clone(), started);
             self.show(NONE, Direction::Received, body);
-            return Ok(self.answer_posted(NONE, session.post(body).await).await);
+            return self.answer_posted(&session, session.post(body).await).await;
         }
         if single(headers, &SESSION_ID)?.is_some() {
-            let session = self.session(headers, principal)?;
-            let number = session.shared.id;
-            self.show(number, Direction::Received, body);
+            let session = match self.session(headers, principal).await? {
+                Found::Here(session) => session,
+                Found::Elsewhere(there) => return self.post_elsewhere(there, body).await,
+            };
+            self.show(session.shared.id, Direction::Received, body);
             let posted = session.post(body).await;
             if session.has_ended() && matches!(posted, Posted::Accepted) {
                 return Err(NO_SESSION);
             }
-            return Ok(self.answer_posted(number, posted).await);
+            return self.answer_posted(&session, posted).await;
         }
         let opened = self.sessions.open(principal, body).await;
         let opened = match opened.map_err(|_| CROWDED)? {
@@ -316,23 +363,100 @@ impl Endpoint {
             };
         }
         self.sessions.list(&session).map_err(|_| CROWDED)?;
-        let mut response = self.answer_posted(number, posted).await;
+        if let Some(instance) = &self.instance {
+            let id = written(session.id);
+            let registered = instance.register(&id, principal, session.polls());
+            registered.await.map_err(unavailable)?;
+        }
+        let mut response = self.answer_posted(&session, posted).await?;
         if let Ok(id) = HeaderValue::from_str(&written(session.id)) {
             response.headers_mut().insert(SESSION_ID, id);
         }
         Ok(response)
     }
 
-    async fn answer_posted(&self, number: u64, posted: Posted) -> Response<Body> {
-        match posted {
+    async fn answer_posted(
+        &self,
+        session: &Arc<HttpSession>,
+        posted: Posted,
+    ) -> Result<Response<Body>, Refused> {
+        let number = session.shared.id;
+        Ok(match posted {
             Posted::Accepted => empty(StatusCode::ACCEPTED),
             Posted::Answer(answer) => self.json(number, answer),
             Posted::Malformed(error) => bad_request(self.json(number, error)),
-            Posted::Events(reader) => match reader.answer().await {
-                Ok(answer) => self.json(number, answer),
-                Err(reader) => self.events(number, reader),
+            Posted::Events(reader) => match (reader.answer().await, &self.instance) {
+                (Ok(answer), _) => self.json(number, answer),
+                (Err(reader), Some(instance)) if self.options.sessions => {
+                    let record = Record::new(instance, session.polls());
+                    let id = written(session.id);
+                    let stored = Stored::answer(instance, &record, &id, reader.stream());
+                    self.events(number, stored.await.map_err(unreadable)?)
+                }
+                (Err(reader), _) => self.events(number, reader),
+            },
+        })
+    }
+
+    /// Takes a message that came to another instance.
+    pub(crate) async fn posted(&self, session: &str, principal: &str, body: &[u8]) -> Said {
+        if let Some(session) = self.sessions.find(session, principal) {
+            let text = |message: Vec<u8>| String::from_utf8_lossy(&message).into_owned();
+            return match session.post(body).await {
+                Posted::Accepted if session.has_ended() => Said::NoSession,
+                Posted::Accepted => Said::Accepted,
+                Posted::Answer(answer) => Said::Answer(text(answer)),
+                Posted::Malformed(error) => Said::Malformed(text(error)),
+                Posted::Events(reader) => match reader.answer().await {
+                    Ok(answer) => Said::Answer(text(answer)),
+                    Err(reader) => Said::Stream(reader.stream()),
+                },
+            };
+        }
+        match self.sessions.find_old(session, principal) {
+            None => Said::NoSession,
+            Some(inbox) => match inbox.post(body) {
+                Ok(()) => Said::Accepted,
+                Err(NotTaken::Closed) => Said::NoSession,
+                Err(NotTaken::Full) => Said::Full,
             },
         }
+    }
+
+    /// Sends a message to the instance of its session, and answers as that instance would.
+    async fn post_elsewhere(
+        &self,
+        there: Elsewhere,
+        body: &[u8],
+    ) -> Result<Response<Body>, Refused> {
+        self.show(NONE, Direction::Received, body);
+        let Ok(body) = std::str::from_utf8(body) else {
+            return Err(Refused::new(
+                StatusCode::BAD_REQUEST,
+                "The body is not UTF-8",
+            ));
+        };
+        let Elsewhere {
+            instance,
+            record,
+            session,
+        } = there;
+        let said = instance.post(&record, &session, body.to_owned()).await;
+        Ok(match said.map_err(unavailable)? {
+            Said::Accepted => empty(StatusCode::ACCEPTED),
+            Said::Answer(answer) => self.json(NONE, answer.into()),
+            Said::Malformed(error) => bad_request(self.json(NONE, error.into())),
+            Said::Stream(stream) => {
+                let stored = Stored::answer(&instance, &record, &session, stream).await;
+                self.events(NONE, stored.map_err(unreadable)?)
+            }
+            Said::NoSession => return Err(NO_SESSION),
+            Said::Full => return Err(FULL),
+        })
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     fn json(&self, number: u64, message: Vec<u8>) -> Response<Body> {
@@ -367,11 +491,7 @@ impl Endpoint {
         ))
     }
 
-    fn session(
-        &self,
-        headers: &HeaderMap,
-        principal: &Arc<str>,
-    ) -> Result<Arc<HttpSession>, Refused> {
+    async fn session(&self, headers: &HeaderMap, principal: &Arc<str>) -> Result<Found, Refused> {
         if !self.options.sessions {
             return Err(WRONG_METHOD);
         }
@@ -380,15 +500,50 @@ impl Endpoint {
             StatusCode::BAD_REQUEST,
             "Mcp-Session-Id is missing",
         ))?;
-        id.to_str()
-            .ok()
-            .and_then(|id| self.sessions.find(id, principal))
-            .ok_or(NO_SESSION)
+        let id = id.to_str().map_err(|_| NO_SESSION)?;
+        if let Some(session) = self.sessions.find(id, principal) {
+            return Ok(Found::Here(session));
+        }
+        let there = self.elsewhere(id, principal).await?;
+        there.map(Found::Elsewhere).ok_or(NO_SESSION)
+    }
+
+    /// A session of another instance.
+    async fn elsewhere(&self, id: &str, principal: &str) -> Result<Option<Elsewhere>, Refused> {
+        let Some(instance) = &self.instance else {
+            return Ok(None);
+        };
+        // Only what can be an id is asked for.
+        if sessions::read(id).is_none() {
+            return Ok(None);
+        }
+        let record = instance.find(id, principal).await.map_err(unavailable)?;
+        let record = record.filter(|record| record.instance != instance.name);
+        Ok(record.map(|record| Elsewhere {
+            instance: instance.clone(),
+            record,
+            session: id.to_owned(),
+        }))
     }
 
     /// The stream of what belongs to no request, or the rest of one that broke off.
-    fn stream(&self, headers: &HeaderMap, principal: &Arc<str>) -> Result<Response<Body>, Refused> {
-        let session = self.session(headers, principal)?;
+    async fn stream(
+        &self,
+        headers: &HeaderMap,
+        principal: &Arc<str>,
+    ) -> Result<Response<Body>, Refused> {
+        let found = self.session(headers, principal).await?;
+        if let Some(instance) = &self.instance {
+            let stored = self.stored(instance, headers, &found).await;
+            let number = match &found {
+                Found::Here(session) => session.shared.id,
+                Found::Elsewhere(_) => NONE,
+            };
+            return Ok(self.events(number, stored?));
+        }
+        let Found::Here(session) = found else {
+            return Err(NO_SESSION);
+        };
         let Some(after) = single(headers, &LAST_EVENT_ID)? else {
             return Ok(self.events(session.shared.id, session.general()));
         };
@@ -400,28 +555,54 @@ impl Endpoint {
         match session.resume(after) {
             Ok(reader) => Ok(self.events(session.shared.id, reader)),
             Err(Gone::Unknown) => Err(UNKNOWN_EVENT),
-            Err(Gone::Evicted) => Err(Refused::new(
-                StatusCode::GONE,
-                "What followed this event is no longer kept",
-            )),
+            Err(Gone::Evicted) => Err(EVICTED),
         }
     }
 
-    fn connect_old(&self, principal: &Arc<str>) -> Result<Response<Body>, Refused> {
+    /// The same out of the shared store.
+    async fn stored(
+        &self,
+        instance: &Arc<Instance>,
+        headers: &HeaderMap,
+        found: &Found,
+    ) -> Result<Stored, Refused> {
+        let (record, session) = match found {
+            Found::Here(session) => {
+                session.touch();
+                (Record::new(instance, session.polls()), written(session.id))
+            }
+            Found::Elsewhere(there) => (there.record.clone(), there.session.clone()),
+        };
+        let stored = match single(headers, &LAST_EVENT_ID)? {
+            None => Stored::general(instance, &record, &session).await,
+            Some(after) => {
+                let after = after.to_str().ok().and_then(stored::read_id);
+                let after = after.ok_or(UNKNOWN_EVENT)?;
+                Stored::resume(instance, &record, &session, after).await
+            }
+        };
+        stored.map_err(unreadable)
+    }
+
+    async fn connect_old(&self, principal: &Arc<str>) -> Result<Response<Body>, Refused> {
         let posts = self
             .options
             .old
             .as_ref()
             .map(|old| old.posts.clone())
             .unwrap_or_default();
-        let connection = self
+        let (id, connection) = self
             .sessions
             .connect_old(principal, |id| format!("{posts}?sessionId={id}"))
             .map_err(|_| CROWDED)?;
+        if let Some(instance) = &self.instance {
+            let registered = instance.register(&id, principal, false);
+            registered.await.map_err(unavailable)?;
+        }
         Ok(self.events(connection.number, connection))
     }
 
-    fn post_old(
+    async fn post_old(
         &self,
         query: Option<&str>,
         principal: &Arc<str>,
@@ -431,17 +612,16 @@ impl Endpoint {
             .unwrap_or_default()
             .split('&')
             .find_map(|pair| pair.strip_prefix("sessionId="));
-        let inbox = id
-            .and_then(|id| self.sessions.find_old(id, principal))
-            .ok_or(NO_SESSION)?;
+        let id = id.ok_or(NO_SESSION)?;
+        let Some(inbox) = self.sessions.find_old(id, principal) else {
+            let there = self.elsewhere(id, principal).await?;
+            return self.post_elsewhere(there.ok_or(NO_SESSION)?, body).await;
+        };
         self.show(inbox.number, Direction::Received, body);
         match inbox.post(body) {
             Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
             Err(NotTaken::Closed) => Err(NO_SESSION),
-            Err(NotTaken::Full) => Err(Refused::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "This client posts faster than it reads its events",
-            )),
+            Err(NotTaken::Full) => Err(FULL),
         }
     }
 }
@@ -503,6 +683,24 @@ fn event_stream(body: Body) -> Response<Body> {
     response
 }
 
+/// The stores do not do what they are asked for.
+#[allow(clippy::needless_pass_by_value)] // It is what errors are mapped with.
+fn unavailable(error: StoreError) -> Refused {
+    tracing::error!(%error, "a shared store failed");
+    Refused::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The session cannot be reached now; try again later",
+    )
+}
+
+fn unreadable(error: ReadError) -> Refused {
+    match error {
+        ReadError::Unknown => UNKNOWN_EVENT,
+        ReadError::Evicted => EVICTED,
+        ReadError::Failed(error) => unavailable(error),
+    }
+}
+
 /// Is this the answer that a request could not be done?
 fn is_error(answer: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
@@ -529,6 +727,14 @@ const NO_SESSION: Refused = Refused::new(
 const CROWDED: Refused = Refused::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "There are too many sessions; try again later",
+);
+const FULL: Refused = Refused::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "This client posts faster than it reads its events",
+);
+const EVICTED: Refused = Refused::new(
+    StatusCode::GONE,
+    "What followed this event is no longer kept",
 );
 const UNKNOWN_EVENT: Refused = Refused::new(
     StatusCode::BAD_REQUEST,

@@ -38,6 +38,7 @@ use crate::server::core::ServerCore;
 use crate::server::dispatch::{Conversation, Dispatch};
 use crate::server::http::body::Events;
 use crate::server::http::sessions::Sessions;
+use crate::server::http::shared::Sink;
 use crate::server::http::streams::{EventId, Gone, Next, REPLY, Streams, frame};
 use crate::server::session::SessionShared;
 
@@ -104,6 +105,7 @@ impl HttpSession {
         principal: Arc<str>,
         started: Instant,
         sessions: Weak<Sessions>,
+        sink: Option<Sink>,
     ) -> Arc<Self> {
         let machine = Machine::server(opened.config(core), opened.peer.ids.clone());
         Self::with(
@@ -115,6 +117,7 @@ impl HttpSession {
             principal,
             started,
             sessions,
+            sink,
         )
     }
 
@@ -150,6 +153,7 @@ impl HttpSession {
             principal,
             started,
             sessions,
+            None,
         )
     }
 
@@ -163,13 +167,14 @@ impl HttpSession {
         principal: Arc<str>,
         started: Instant,
         sessions: Weak<Sessions>,
+        sink: Option<Sink>,
     ) -> Arc<Self> {
         let peer = opened.peer.clone();
         let shared = match kind {
             Kind::Session => core.session(opened, principal),
             Kind::Sessionless => core.unlisted_session(peer.clone(), principal),
         };
-        let streams = Streams::new(peer.limits.clone());
+        let streams = Streams::new(peer.limits.clone(), sink);
         Arc::new(Self {
             id,
             kind,
@@ -230,17 +235,17 @@ impl HttpSession {
         {
             return self.post_batch(parts).await;
         }
-        self.post_message(body).await
+        self.post_message(body, None).await
     }
 
-    /// The answers to a batch are one array, unless one of them says something before it answers.
+    /// The answers to a batch are one array; what is said before them goes to the general stream.
     async fn post_batch(self: &Arc<Self>, parts: Vec<&[u8]>) -> Posted {
         let mut answers = Vec::new();
         for part in parts {
-            let answer = match self.post_message(part).await {
+            let answer = match self.post_message(part, Some(Route::GENERAL)).await {
                 Posted::Accepted => continue,
                 Posted::Answer(answer) | Posted::Malformed(answer) => answer,
-                Posted::Events(reader) => match reader.last_event().await {
+                Posted::Events(reader) => match reader.whole_answer().await {
                     Some(answer) => answer,
                     None => continue,
                 },
@@ -255,7 +260,8 @@ impl HttpSession {
         Posted::Answer(answers)
     }
 
-    async fn post_message(self: &Arc<Self>, body: &[u8]) -> Posted {
+    /// What a handler says before its answer goes to the stream of the answer, or to `said`.
+    async fn post_message(self: &Arc<Self>, body: &[u8], said: Option<Route>) -> Posted {
         let now = self.now();
         let mut scanner = SCANNER.take().unwrap_or_default();
         let (received, route, revision) = {
@@ -266,7 +272,8 @@ impl HttpSession {
         };
         match received {
             Received::Request(inbound) => {
-                let posted = self.call(now, &inbound, route, revision).await;
+                let said = said.unwrap_or(route);
+                let posted = self.call(now, &inbound, route, said, revision).await;
                 scanner.recycle(inbound.params);
                 SCANNER.set(Some(scanner));
                 posted
@@ -313,6 +320,7 @@ impl HttpSession {
         now: Moment,
         inbound: &Inbound<'_>,
         route: Route,
+        said: Route,
         revision: Revision,
     ) -> Posted {
         let dispatch = Dispatch::new(self.shared.clone());
@@ -320,7 +328,7 @@ impl HttpSession {
         outbox.begin_turn();
         let started = std::future::poll_fn(|context| {
             let started = guarded("a rule or handler", || {
-                dispatch.request(&mut Locked(self), now, inbound, route, context)
+                dispatch.request(&mut Locked(self), now, inbound, said, context)
             });
             Poll::Ready(started)
         })
@@ -470,7 +478,8 @@ impl HttpSession {
         }
     }
 
-    fn polls(&self) -> bool {
+    /// Do its streams begin with an id?
+    pub(crate) fn polls(&self) -> bool {
         self.shared.peer.revision().rules().polling
     }
 
@@ -642,6 +651,11 @@ impl Reader {
         self
     }
 
+    /// The number of the stream.
+    pub(crate) fn stream(&self) -> u64 {
+        self.route.0
+    }
+
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         let mut state = self.session.lock();
         state
@@ -682,20 +696,12 @@ impl Reader {
         }
     }
 
-    /// Reads to the end and gives the last message, which is the answer.
-    async fn last_event(self) -> Option<Vec<u8>> {
-        let mut reader = match self.answer().await {
-            Ok(answer) => return Some(answer),
-            Err(reader) => reader,
-        };
-        let mut last = None;
-        while let Some(event) = std::future::poll_fn(|context| reader.poll_event(context)).await {
-            let data = event
-                .split(|byte| *byte == b'\n')
-                .find_map(|line| line.strip_prefix(b"data: "));
-            last = data.map(<[u8]>::to_vec).or(last);
+    /// Waits for the answer of a stream on which nothing else is said.
+    async fn whole_answer(mut self) -> Option<Vec<u8>> {
+        match std::future::poll_fn(|context| self.poll_next(context)).await {
+            Next::Answer(answer) => Some(answer),
+            _ => None,
         }
-        last
     }
 }
 
@@ -718,6 +724,11 @@ impl Events for Reader {
             Next::Answer(answer) => {
                 self.over = true;
                 Some(frame(None, &answer).into())
+            }
+            // Whoever reads it there has taken this reader's place.
+            Next::Stored => {
+                self.over = true;
+                None
             }
             Next::Released(retry) => {
                 self.over = true;

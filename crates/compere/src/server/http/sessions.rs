@@ -15,6 +15,7 @@ use crate::relay::Opened;
 use crate::server::core::ServerCore;
 use crate::server::http::old::{self, Connection, Inbox};
 use crate::server::http::session::HttpSession;
+use crate::server::http::shared::{Instance, Sink};
 
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -27,6 +28,7 @@ pub(crate) struct Sessions {
     /// What the last client said of itself: the next one is often the same program.
     client: Mutex<Option<(Arc<Implementation>, Arc<ClientCapabilities>)>>,
     opening: AtomicUsize,
+    instance: Option<Arc<Instance>>,
     this: Weak<Self>,
 }
 
@@ -62,7 +64,7 @@ impl Drop for Opening<'_> {
 pub(crate) struct Full;
 
 /// An id that nobody can guess.
-fn new_id() -> Option<u128> {
+pub(crate) fn new_id() -> Option<u128> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
         .inspect_err(|error| tracing::error!(%error, "no randomness for a session id"))
@@ -86,13 +88,14 @@ pub(crate) fn read(text: &str) -> Option<u128> {
 }
 
 impl Sessions {
-    pub(crate) fn new(core: Arc<ServerCore>) -> Arc<Self> {
+    pub(crate) fn new(core: Arc<ServerCore>, instance: Option<Arc<Instance>>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             core,
             started: Instant::now(),
             all: Mutex::default(),
             client: Mutex::default(),
             opening: AtomicUsize::new(0),
+            instance,
             this: this.clone(),
         })
     }
@@ -113,7 +116,9 @@ impl Sessions {
     ) -> Result<Arc<HttpSession>, Full> {
         let id = new_id().ok_or(Full)?;
         let (started, this) = (self.started, self.this.clone());
-        let session = HttpSession::new(&self.core, id, opened, principal, started, this);
+        let instance = self.instance.clone();
+        let sink = instance.map(|instance| Sink::new(instance, id));
+        let session = HttpSession::new(&self.core, id, opened, principal, started, this, sink);
         session.touch();
         Ok(session)
     }
@@ -202,19 +207,20 @@ impl Sessions {
         &self,
         principal: &Arc<str>,
         address: impl FnOnce(&str) -> String,
-    ) -> Result<Connection, Full> {
+    ) -> Result<(String, Connection), Full> {
         self.make_room(principal)?;
         let id = new_id().ok_or(Full)?;
         let this = self.this.clone();
         let on_end = move || {
             if let Some(sessions) = this.upgrade() {
                 sessions.lock().old.remove(&id);
+                sessions.tell_forgotten(id);
             }
         };
         let address = address(&written(id));
         let (inbox, connection) = old::connect(&self.core, principal.clone(), &address, on_end);
         self.lock().old.insert(id, inbox);
-        Ok(connection)
+        Ok((written(id), connection))
     }
 
     /// Where to leave a message for a session of the old transport.
@@ -236,7 +242,40 @@ impl Sessions {
 
     /// A session is over.
     pub(crate) fn forget(&self, id: u128) {
-        self.lock().sessions.remove(&id);
+        if self.lock().sessions.remove(&id).is_some() {
+            self.tell_forgotten(id);
+        }
+    }
+
+    fn tell_forgotten(&self, id: u128) {
+        if let Some(instance) = &self.instance {
+            instance.forget(id);
+        }
+    }
+
+    /// The session with this id.
+    pub(crate) fn get(&self, id: u128) -> Option<Arc<HttpSession>> {
+        self.lock().sessions.get(&id).cloned()
+    }
+
+    /// A stream of this session is read in another instance.
+    pub(crate) fn used(&self, id: &str) {
+        if let Some(session) = read(id).and_then(|id| self.get(id)) {
+            session.touch();
+        }
+    }
+
+    /// What other instances are to know: ids, principals, and whether streams begin with an id.
+    pub(crate) fn registered(&self) -> Vec<(String, Arc<str>, bool)> {
+        let all = self.lock();
+        let sessions = all.sessions.iter();
+        let sessions = sessions.map(|(id, session)| {
+            let principal = session.shared.principal.clone();
+            (written(*id), principal, session.polls())
+        });
+        let old = all.old.iter();
+        let old = old.map(|(id, inbox)| (written(*id), inbox.principal.clone(), false));
+        sessions.chain(old).collect()
     }
 
     /// How many sessions there are.

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use compere_proto::Limits;
 
 use crate::driver::exchange::{Outlet, Route};
+use crate::server::http::shared::{Payload, Sink};
 
 /// The answer to the message that is being handled; it is no event.
 pub(crate) const REPLY: Route = Route(u64::MAX);
@@ -72,6 +73,8 @@ pub(crate) enum Next {
     Answer(Vec<u8>),
     /// The server lets go; the client is to come back after this time.
     Released(Duration),
+    /// The rest is in the shared store.
+    Stored,
     /// Nothing comes any more.
     End,
 }
@@ -104,6 +107,8 @@ struct Stream {
     answer: Option<Vec<u8>>,
     /// A reader was given the id of an event: a client can come back.
     known: bool,
+    /// Its events are in the shared store, and are read there.
+    stored: bool,
     ended: bool,
     released: Option<Duration>,
 }
@@ -115,6 +120,8 @@ pub(crate) struct Streams {
     reply: Vec<u8>,
     /// Made when first something is said.
     ring: Option<Box<Ring>>,
+    /// Where events go instead, if several instances share them.
+    sink: Option<Box<Sink>>,
 }
 
 /// The streams that there are, and their events.
@@ -128,21 +135,23 @@ struct Ring {
     max_events: usize,
     max_bytes: usize,
     max_untaken: usize,
+    sink: Option<Sink>,
 }
 
 impl Streams {
-    pub(crate) fn new(limits: Arc<Limits>) -> Self {
+    pub(crate) fn new(limits: Arc<Limits>, sink: Option<Sink>) -> Self {
         Self {
             limits,
             last_stream: 0,
             reply: Vec::new(),
             ring: None,
+            sink: sink.map(Box::new),
         }
     }
 
     fn ring(&mut self) -> &mut Ring {
         self.ring
-            .get_or_insert_with(|| Box::new(Ring::new(&self.limits)))
+            .get_or_insert_with(|| Box::new(Ring::new(&self.limits, self.sink.as_deref())))
     }
 
     /// A number for the stream of one request. It costs nothing until something is said on it.
@@ -190,8 +199,10 @@ impl Streams {
 
     /// A reader that waited for the whole answer turns to events.
     pub(crate) fn turn_to_events(&mut self, route: Route) {
+        let shared = self.sink.is_some();
         if let Some(stream) = self.ring().streams.get_mut(&route.0) {
             stream.wants_answer = false;
+            stream.stored = shared;
         }
     }
 
@@ -240,8 +251,9 @@ impl Streams {
 }
 
 impl Ring {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, sink: Option<&Sink>) -> Self {
         Self {
+            sink: sink.cloned(),
             streams: HashMap::new(),
             events: VecDeque::new(),
             bytes: 0,
@@ -255,7 +267,12 @@ impl Ring {
     }
 
     fn forget_if_silent(&mut self, route: Route) -> bool {
-        let silent = self.events.iter().all(|event| event.stream != route.0)
+        let stored = self
+            .streams
+            .get(&route.0)
+            .is_some_and(|stream| stream.stored);
+        let silent = !stored
+            && self.events.iter().all(|event| event.stream != route.0)
             && self
                 .streams
                 .get(&route.0)
@@ -367,6 +384,9 @@ impl Ring {
                 self.streams.remove(&route.0);
                 return Poll::Ready(Next::Answer(answer));
             }
+            if stream.stored {
+                return Poll::Ready(Next::Stored);
+            }
             if stream.taken < stream.evicted {
                 return Poll::Ready(Next::End);
             }
@@ -419,6 +439,12 @@ impl Ring {
         let Some(stream) = self.streams.get_mut(&route.0) else {
             return;
         };
+        if let Some(sink) = self.sink.as_ref().filter(|_| stream.stored) {
+            sink.push(route.0, Payload::Message(answer.into()));
+            sink.push(route.0, Payload::End);
+            self.streams.remove(&route.0);
+            return;
+        }
         stream.ended = true;
         if stream.wants_answer && !stream.readers.is_empty() {
             stream.answer = Some(answer);
@@ -454,18 +480,30 @@ impl Ring {
         if let Some(stream) = self.streams.get_mut(&route.0) {
             stream.ended = true;
             stream.wake_all();
+            if let Some(sink) = self.sink.as_ref().filter(|_| stream.stored) {
+                sink.push(route.0, Payload::End);
+                self.streams.remove(&route.0);
+            }
         }
     }
 
     fn commit(&mut self, route: Route) {
         let message = std::mem::take(&mut self.scratch);
         self.stream(route);
+        if let Some(sink) = &self.sink {
+            sink.push(route.0, Payload::Message(message.into()));
+            let stream = self.stream(route);
+            stream.stored = true;
+            stream.wants_answer = false;
+            stream.wake_first();
+            return;
+        }
         self.last_event += 1;
         let id = EventId {
             stream: route.0,
             event: self.last_event,
         };
-        let frame = Bytes::from(frame(Some(id), &message));
+        let frame = Bytes::from(frame(Some(&id), &message));
         let bytes = frame.len();
         self.bytes += bytes;
         self.events.push_back(Event {
@@ -567,11 +605,24 @@ impl Outlet for Streams {
     }
 
     fn is_backed_up(&self, route: Route) -> bool {
+        if let Some(sink) = &self.sink {
+            return sink.is_backed_up(&self.limits);
+        }
         let ring = self.ring.as_ref();
         ring.is_some_and(|ring| ring.is_backed_up(route))
     }
 
     fn release(&mut self, route: Route, retry: Duration) {
+        if self.sink.is_some() {
+            let stream = self.ring().stream(route);
+            stream.stored = true;
+            stream.wants_answer = false;
+            stream.wake_first();
+            if let Some(sink) = &self.sink {
+                sink.push(route.0, Payload::Release(retry));
+            }
+            return;
+        }
         let stream = self.ring.as_mut();
         let stream = stream.and_then(|ring| ring.streams.get_mut(&route.0));
         if let Some(stream) = stream.filter(|stream| !stream.readers.is_empty()) {
@@ -583,7 +634,7 @@ impl Outlet for Streams {
 }
 
 /// One message as an event.
-pub(crate) fn frame(id: Option<EventId>, message: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(id: Option<&dyn fmt::Display>, message: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(message.len() + 48);
     if let Some(id) = id {
         frame.extend_from_slice(b"id: ");
