@@ -14,8 +14,10 @@ use compere::model::{
 };
 use compere::prelude::*;
 use compere::server::http::HttpOptions;
+use compere::server::http::store::MemoryStore;
 use compere::{Limits, Relay, Revision, ServerHandle};
 use compere_testkit::fixture;
+use compere_tests::balanced::balanced;
 use compere_tests::until;
 use tokio::sync::oneshot;
 
@@ -31,6 +33,9 @@ enum Transport {
     MemoryToStreamable,
     SseToStreamable,
     StreamableToSse,
+    /// Two instances behind a load balancer, each request to the other one.
+    Balanced,
+    BalancedSse,
 }
 
 impl Transport {
@@ -38,8 +43,10 @@ impl Transport {
     fn path(self) -> Option<&'static str> {
         match self {
             Self::Memory | Self::Stdio | Self::MemoryToStreamable => None,
-            Self::Sse | Self::SseToStreamable => Some("/sse"),
-            Self::Streamable | Self::StreamableToStdio | Self::StreamableToSse => Some("/mcp"),
+            Self::Sse | Self::SseToStreamable | Self::BalancedSse => Some("/sse"),
+            Self::Streamable | Self::StreamableToStdio | Self::StreamableToSse | Self::Balanced => {
+                Some("/mcp")
+            }
         }
     }
 
@@ -102,7 +109,18 @@ impl Setting {
         if let Some(relay) = &setting.relay {
             served = relay.clone();
         }
-        if let Some(path) = transport.path() {
+        if matches!(transport, Transport::Balanced | Transport::BalancedSse) {
+            let stores = MemoryStore::default().shared();
+            let instance = || {
+                let server = fixture::server(Revision::NEGOTIABLE).start().unwrap();
+                server
+                    .http(HttpOptions::new().shared(stores.clone()))
+                    .unwrap()
+            };
+            let address = balanced(vec![instance(), instance()]).await;
+            let path = transport.path().unwrap_or_default();
+            setting.address = Some(format!("http://{address}{path}"));
+        } else if let Some(path) = transport.path() {
             let (address, stop) = listen(&served).await;
             setting._stops.push(stop);
             setting.address = Some(format!("{address}{path}"));
@@ -145,6 +163,8 @@ macro_rules! behaviours {
         behaviours!(@over streamable_to_stdio StreamableToStdio $($behaviour)+);
         behaviours!(@over memory_to_streamable MemoryToStreamable $($behaviour)+);
         behaviours!(@over sse_to_streamable SseToStreamable $($behaviour)+);
+        behaviours!(@over balanced Balanced $($behaviour)+);
+        behaviours!(@over balanced_sse BalancedSse $($behaviour)+);
         behaviours!(@over streamable_to_sse StreamableToSse $($behaviour)+);
     };
     (@over $name:ident $transport:ident $($behaviour:ident)+) => {

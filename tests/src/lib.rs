@@ -6,6 +6,7 @@ use std::time::Duration;
 
 #[path = "../hostile/attacks.rs"]
 pub mod attacks;
+pub mod balanced;
 pub mod cutting;
 #[path = "../interop/ground.rs"]
 pub mod ground;

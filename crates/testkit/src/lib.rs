@@ -3,4 +3,5 @@
 pub mod fixture;
 pub mod schema;
 pub mod script;
+pub mod stores;
 pub mod transcript;

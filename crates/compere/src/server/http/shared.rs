@@ -5,7 +5,7 @@
 //! is told that there is no such session, and begins another one.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub(crate) struct Instance {
     backlog: AtomicUsize,
     asked: Mutex<HashMap<u64, oneshot::Sender<Said>>>,
     last_asked: AtomicU64,
+    /// Did it ever say that it is there?
+    beaten: AtomicBool,
 }
 
 /// What is known everywhere of a session.
@@ -196,6 +198,7 @@ impl Instance {
             backlog: AtomicUsize::new(0),
             asked: Mutex::default(),
             last_asked: AtomicU64::new(0),
+            beaten: AtomicBool::new(false),
         });
         (instance, Saved(saved))
     }
@@ -221,6 +224,10 @@ impl Instance {
             principal: principal.into(),
             polls,
         };
+        // Before anybody looks for this instance.
+        if !self.beaten.swap(true, Ordering::AcqRel) {
+            self.beat().await?;
+        }
         let value = serde_json::to_vec(&record).map_err(StoreError::new)?;
         let sessions = &self.shared.sessions;
         sessions

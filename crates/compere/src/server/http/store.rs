@@ -136,7 +136,7 @@ pub trait EventStore: Send + Sync + 'static {
         start: Start<'_>,
     ) -> Soon<Result<Box<dyn EventReader>, ReadError>>;
 
-    /// Drops all events of a session.
+    /// Drops all events of a session, which is over: whoever reads it gets an error, now and later.
     fn forget(&self, session: &str) -> Soon<Result<(), StoreError>>;
 }
 

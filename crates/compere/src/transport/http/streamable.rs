@@ -89,6 +89,16 @@ pub(crate) struct Streamable {
     renewing: tokio::sync::Mutex<()>,
 }
 
+/// What every message of a session brings.
+fn headers(
+    session: Option<HeaderValue>,
+    version: Option<HeaderValue>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let session = session.map(|id| (SESSION_ID, id));
+    let version = version.map(|version| (PROTOCOL_VERSION, version));
+    session.into_iter().chain(version).collect()
+}
+
 /// What came of an exchange.
 enum Outcome {
     /// Everything that was to be delivered is.
@@ -144,16 +154,18 @@ impl Streamable {
 
     fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let agreed = self.agreed();
-        let session = agreed.session.clone().map(|id| (SESSION_ID, id));
-        let version = agreed
-            .version
-            .clone()
-            .map(|version| (PROTOCOL_VERSION, version));
-        session.into_iter().chain(version).collect()
+        headers(agreed.session.clone(), agreed.version.clone())
     }
 
     async fn post(&self, message: Bytes) -> Result<Response<Incoming>> {
-        let mut headers = self.headers();
+        self.post_with(self.headers(), message).await
+    }
+
+    async fn post_with(
+        &self,
+        mut headers: Vec<(HeaderName, HeaderValue)>,
+        message: Bytes,
+    ) -> Result<Response<Incoming>> {
         headers.push((header::CONTENT_TYPE, JSON));
         headers.push((header::ACCEPT, BOTH));
         self.connector
@@ -475,50 +487,55 @@ impl Streamable {
     /// `false` if there was no session.
     async fn renew(&self, generation: u64) -> Result<bool> {
         let _renewing = self.renewing.lock().await;
-        let initialize = {
-            let mut agreed = self.agreed();
+        let (initialize, before) = {
+            let agreed = self.agreed();
             if agreed.generation != generation {
                 return Ok(true);
             }
-            if agreed.session.take().is_none() {
+            if agreed.session.is_none() {
                 return Ok(false);
             }
-            agreed.initialize.clone()
+            (agreed.initialize.clone(), agreed.version.clone())
         };
         let Some(initialize) = initialize else {
             return Ok(false);
         };
-        let before = self.agreed().version.take();
-        let response = self.post(initialize).await?;
+        // The old session stays in place meanwhile: what is sent with it comes here too, and waits.
+        let response = self.post_with(Vec::new(), initialize).await?;
         if !response.status().is_success() {
             return Err(failure(response).await.into_error(&self.uri));
         }
-        let renewed = self.renewed(response).await?;
-        if renewed != before {
+        let (session, version) = self.renewed(response).await?;
+        if version != before {
             return Err(Error::with_message(
                 ErrorKind::Io,
                 "the server has started again and speaks another version now; connect again",
             ));
         }
+        let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        let headers = headers(session.clone(), version);
+        self.post_with(headers, Bytes::from_static(initialized))
+            .await?;
         {
             let mut agreed = self.agreed();
-            agreed.version = renewed;
+            agreed.session = session;
             agreed.generation += 1;
         }
-        let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-        self.post(Bytes::from_static(initialized)).await?;
         tracing::info!("the server did not know the session any more; a new one is begun");
         Ok(true)
     }
 
     /// Takes the answer to a repeated handshake; the connection does not see it.
-    async fn renewed(&self, response: Response<Incoming>) -> Result<Option<HeaderValue>> {
+    /// The session and version of an answer to `initialize`.
+    async fn renewed(
+        &self,
+        response: Response<Incoming>,
+    ) -> Result<(Option<HeaderValue>, Option<HeaderValue>)> {
         let session = response
             .headers()
             .get(&SESSION_ID)
             .filter(|id| is_visible(id))
             .cloned();
-        self.agreed().session = session;
         let events = is_type(&response, "text/event-stream");
         let body = whole(response, &self.limits).await?;
         let mut messages = Vec::new();
@@ -533,7 +550,7 @@ impl Streamable {
             let version = message.get("result")?.get("protocolVersion")?.as_str()?;
             HeaderValue::from_str(version).ok()
         });
-        Ok(version)
+        Ok((session, version))
     }
 
     /// Tells the server that the session is over.

@@ -2,7 +2,7 @@
 //! so is a reader, since it takes its events from there.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ struct Kept {
     bytes: usize,
     events: VecDeque<Kind>,
     streams: HashMap<Box<str>, Stream>,
+    /// Gone with the session; readers look whether it still is there.
+    life: Arc<()>,
 }
 
 struct Kind {
@@ -94,6 +96,12 @@ impl std::fmt::Debug for MemoryStore {
     }
 }
 
+impl State {
+    fn kept(&mut self, session: &str) -> &mut Kept {
+        self.sessions.entry(session.into()).or_default()
+    }
+}
+
 impl Kept {
     fn append(&mut self, stream: &str, event: Bytes, store: &MemoryStore) -> u64 {
         self.last += 1;
@@ -138,14 +146,8 @@ impl EventStore for MemoryStore {
         stream: &str,
         event: Bytes,
     ) -> Soon<Result<EventId, StoreError>> {
-        let mut state = self.lock();
-        if !state.sessions.contains_key(session) {
-            state.sessions.insert(session.into(), Kept::default());
-        }
-        match state.sessions.get_mut(session) {
-            Some(kept) => Soon::now(Ok(kept.append(stream, event, self).to_string().into())),
-            None => Soon::now(Err(StoreError::new("no room"))),
-        }
+        let id = self.lock().kept(session).append(stream, event, self);
+        Soon::now(Ok(id.to_string().into()))
     }
 
     fn read(
@@ -154,11 +156,9 @@ impl EventStore for MemoryStore {
         stream: &str,
         start: Start<'_>,
     ) -> Soon<Result<Box<dyn EventReader>, ReadError>> {
-        let state = self.lock();
-        let known = state
-            .sessions
-            .get(session)
-            .and_then(|kept| kept.streams.get(stream));
+        let mut state = self.lock();
+        let kept = state.kept(session);
+        let known = kept.streams.get(stream);
         let after = match start {
             Start::Beginning => 0,
             Start::Oldest => known.map_or(0, |known| known.evicted),
@@ -176,6 +176,7 @@ impl EventStore for MemoryStore {
                 session: session.into(),
                 stream: stream.into(),
                 after,
+                life: Arc::downgrade(&kept.life),
             }) as _),
         };
         Soon::now(found)
@@ -196,6 +197,7 @@ struct Reading {
     session: Box<str>,
     stream: Box<str>,
     after: u64,
+    life: Weak<()>,
 }
 
 impl EventReader for Reading {
@@ -204,13 +206,8 @@ impl EventReader for Reading {
         context: &mut Context<'_>,
     ) -> Poll<Result<(EventId, Bytes), ReadError>> {
         let mut state = self.store.lock();
-        if !state.sessions.contains_key(&self.session) {
-            if self.after > 0 {
-                return Poll::Ready(Err(ReadError::Evicted));
-            }
-            state.sessions.insert(self.session.clone(), Kept::default());
-        }
-        let Some(kept) = state.sessions.get_mut(&self.session) else {
+        let kept = state.sessions.get_mut(&self.session);
+        let Some(kept) = kept.filter(|_| self.life.strong_count() > 0) else {
             return Poll::Ready(Err(ReadError::Evicted));
         };
         let stream = kept.streams.entry(self.stream.clone()).or_default();
