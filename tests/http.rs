@@ -1203,3 +1203,32 @@ async fn a_connection_cut_at_any_byte_loses_and_doubles_nothing() {
     assert!(failed.iter().all(|bytes| *bytes < 600), "{failed:?}");
     assert!(outcomes.iter().any(|(_, through)| *through));
 }
+
+// Without sessions calls are counted for whoever the client acts for.
+#[tokio::test]
+async fn calls_without_a_session_are_counted_for_their_principal() {
+    let mut limits = Limits::default();
+    limits.calls_per_second = 0.001;
+    limits.calls_burst = 2.0;
+    let options = HttpOptions::new()
+        .without_sessions()
+        .without_sse()
+        .bearer(|token| Some(Principal::new(token)));
+    let endpoint = endpoint_with(limits, options);
+    let mut outcomes = Vec::new();
+    for principal in ["ada", "ada", "ada", "eve", "ada", "eve", "eve"] {
+        let token = format!("Bearer {principal}");
+        let request = with(
+            post(&call(1, "whoami", json!({}))),
+            &[("authorization", &token)],
+        );
+        let answer: Value =
+            serde_json::from_str(&whole(endpoint.send(request).await).await).unwrap();
+        outcomes.push(answer["error"]["code"].as_i64());
+    }
+    let refused = Some(-31_000);
+    assert_eq!(
+        outcomes,
+        [None, None, refused, None, refused, None, refused]
+    );
+}

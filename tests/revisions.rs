@@ -215,6 +215,11 @@ async fn everything_fits_the_schema_of_each_revision() {
             (Revision::V2025_11_25, "\"taskSupport\""),
             (
                 Revision::V2025_11_25,
+                "\"icons\":[{\"src\":\"data:image/png",
+            ),
+            (Revision::V2025_11_25, "\"websiteUrl\""),
+            (
+                Revision::V2025_11_25,
                 "\"requests\":{\"tools\":{\"call\":{}}}",
             ),
             (Revision::V2025_11_25, "\"url\":{}"),

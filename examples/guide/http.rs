@@ -77,6 +77,33 @@ mod block_3 {
     }
 }
 
+mod block_shared {
+    use compere::prelude::*;
+    use compere::server::http::HttpOptions;
+    use compere::server::http::store::MemoryStore;
+
+    async fn two_instances(server: impl Fn() -> Server) -> compere::Result<()> {
+        // In one process. Over several, implement the three traits of `store` on what you have.
+        let stores = MemoryStore::default().shared();
+        let options = || HttpOptions::new().shared(stores.clone());
+        let one = server()
+            .start()?
+            .listen_http("127.0.0.1:0", options())
+            .await?;
+        let other = server()
+            .start()?
+            .listen_http("127.0.0.1:0", options())
+            .await?;
+        println!("{} {}", one.local_addr()?, other.local_addr()?);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn works() -> compere::Result<()> {
+        two_instances(|| Server::new("calculator", "1")).await
+    }
+}
+
 mod block_4 {
     use compere::prelude::*;
     use compere::transport::http::HttpTarget;

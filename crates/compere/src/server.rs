@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compere_proto::connection::session::PingPlan;
+use compere_proto::icon::Icon;
 use compere_proto::lifecycle::Implementation;
 use compere_proto::tools::CallToolResult;
 use compere_proto::{Limits, Revision};
@@ -191,6 +192,28 @@ impl Server {
     #[must_use]
     pub fn instructions(mut self, instructions: impl Into<String>) -> Self {
         self.options.instructions = Some(instructions.into());
+        self
+    }
+
+    /// An icon (shown from 2025-11-25 on); may be called several times.
+    #[must_use]
+    pub fn icon(mut self, icon: Icon) -> Self {
+        self.options.info.icons.get_or_insert_default().push(icon);
+        self
+    }
+
+    /// Where to read more about it (shown from 2025-11-25 on).
+    #[must_use]
+    pub fn website(mut self, url: impl Into<String>) -> Self {
+        self.options.info.website_url = Some(url.into());
+        self
+    }
+
+    /// What it is, for people (shown from 2025-11-25 on); how to use it, for the model, is
+    /// [`Server::instructions`].
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.options.info.description = Some(description.into());
         self
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use compere::model::{
-    Annotations, Content, CreateMessageParams, ErrorObject, LoggingLevel, PromptArgument,
+    Annotations, Content, CreateMessageParams, ErrorObject, Icon, LoggingLevel, PromptArgument,
     PromptMessage, Resource, ResourceContents, Role, SamplingMessage, UrlElicitation,
 };
 use compere::prelude::*;
@@ -34,6 +34,9 @@ pub fn everything() -> Server {
     let server = Server::new("compere-everything", env!("CARGO_PKG_VERSION"))
         .schemas_later()
         .title("Everything")
+        .description("Every feature of the protocol once.")
+        .website("https://modelcontextprotocol.io")
+        .icon(dot())
         .instructions(INSTRUCTIONS)
         .state(Switches::default());
     prompts(resources(tools(server)))
@@ -43,7 +46,7 @@ fn tools(server: Server) -> Server {
     server
         // It costs nothing and is what every benchmark calls: no bound on calls per second.
         .tool(echo().unlimited_rate())
-        .tool(get_sum)
+        .tool(get_sum().icon(dot()))
         .tool(get_tiny_image)
         .tool(get_tiny_sound)
         .tool(get_annotated_message)
@@ -61,6 +64,14 @@ fn tools(server: Server) -> Server {
         .tool(trigger_list_changed)
         .tool(toggle_subscriber_updates)
         .tool(check_person().unlimited_rate())
+}
+
+/// An icon: one pixel.
+fn dot() -> Icon {
+    let mut icon = Icon::new(format!("data:image/png;base64,{TINY_IMAGE}"));
+    icon.mime_type = Some("image/png".to_owned());
+    icon.sizes = Some(vec!["1x1".to_owned()]);
+    icon
 }
 
 /// Answers with its message.

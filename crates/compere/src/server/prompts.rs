@@ -3,6 +3,7 @@
 use std::any::TypeId;
 use std::sync::Arc;
 
+use compere_proto::icon::Icon;
 use compere_proto::prompts::{GetPromptResult, Prompt, PromptArgument};
 use schemars::Schema;
 use serde_json::Value;
@@ -77,6 +78,13 @@ impl ServerPrompt {
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.definition.description = Some(description.into());
+        self
+    }
+
+    /// An icon (shown from 2025-11-25 on); may be called several times.
+    #[must_use]
+    pub fn icon(mut self, icon: Icon) -> Self {
+        self.definition.icons.get_or_insert_default().push(icon);
         self
     }
 

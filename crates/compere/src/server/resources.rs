@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::sync::Arc;
 
 use compere_proto::content::Annotations;
+use compere_proto::icon::Icon;
 use compere_proto::resources::{ReadResourceResult, Resource, ResourceTemplate};
 use compere_proto::uri_template::UriTemplate;
 
@@ -116,6 +117,13 @@ macro_rules! resource_methods {
             #[must_use]
             pub fn description(mut self, description: impl Into<String>) -> Self {
                 self.definition.description = Some(description.into());
+                self
+            }
+
+            /// An icon (shown from 2025-11-25 on); may be called several times.
+            #[must_use]
+            pub fn icon(mut self, icon: Icon) -> Self {
+                self.definition.icons.get_or_insert_default().push(icon);
                 self
             }
 

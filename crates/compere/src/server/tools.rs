@@ -9,6 +9,7 @@ use std::task::{Context as TaskContext, Poll};
 use compere_proto::Limits;
 use compere_proto::Moment;
 use compere_proto::connection::rate::Rate;
+use compere_proto::icon::Icon;
 use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::object::RawJson;
 use compere_proto::tasks::TaskSupport;
@@ -195,6 +196,13 @@ impl ServerTool {
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.definition.description = Some(description.into());
+        self
+    }
+
+    /// An icon (shown from 2025-11-25 on); may be called several times.
+    #[must_use]
+    pub fn icon(mut self, icon: Icon) -> Self {
+        self.definition.icons.get_or_insert_default().push(icon);
         self
     }
 

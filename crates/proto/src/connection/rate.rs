@@ -32,6 +32,12 @@ impl Rate {
         true
     }
 
+    /// Is everything there that can be?
+    pub fn is_full(&mut self, now: Moment) -> bool {
+        self.refill(now);
+        self.level >= self.burst
+    }
+
     /// When there will be one again.
     pub fn next(&mut self, now: Moment) -> Moment {
         self.refill(now);

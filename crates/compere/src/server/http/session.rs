@@ -40,7 +40,7 @@ use crate::server::http::body::Events;
 use crate::server::http::sessions::Sessions;
 use crate::server::http::shared::Sink;
 use crate::server::http::streams::{EventId, Gone, Next, REPLY, Streams, frame};
-use crate::server::session::SessionShared;
+use crate::server::session::{LOCAL, SessionShared};
 
 /// What becomes of a posted message.
 pub(crate) enum Posted {
@@ -605,6 +605,11 @@ impl Conversation for Locked<'_> {
     }
 
     fn count_call(&mut self, now: Moment) -> Result<(), ErrorObject> {
+        let shared = &self.0.shared;
+        // Without sessions only those can be told apart who say who they are.
+        if self.0.kind == Kind::Sessionless && *shared.principal != *LOCAL {
+            return shared.core.count_call(&shared.principal, now);
+        }
         self.0.lock().exchange.session.count_call(now)
     }
 

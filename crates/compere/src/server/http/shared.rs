@@ -26,6 +26,8 @@ const BEAT: Duration = Duration::from_secs(5);
 const ALIVE: Duration = Duration::from_secs(16);
 /// How long another instance may take beyond what a request may take anyway.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many events may wait to be saved, of all sessions together.
+const WAITING: usize = 16 * 1024;
 /// How often an event is tried to be saved.
 const TRIES: u32 = 4;
 /// How long after such a failure, times the number of the try.
@@ -40,9 +42,12 @@ pub(crate) struct Instance {
     patience: Duration,
     /// When clients are to come back to a stream that breaks off.
     pub(crate) retry: Duration,
-    saving: mpsc::UnboundedSender<Saving>,
-    /// Bytes of events that are still to be saved.
+    saving: mpsc::Sender<Saving>,
+    /// Bytes of all events that are still to be saved, and how many there may be.
     backlog: AtomicUsize,
+    max_backlog: usize,
+    /// Sessions that said what could not even wait to be saved.
+    lost: Mutex<Vec<u128>>,
     asked: Mutex<HashMap<u64, oneshot::Sender<Said>>>,
     last_asked: AtomicU64,
     /// Did it ever say that it is there?
@@ -104,7 +109,7 @@ pub(crate) enum Said {
 }
 
 /// What is to be saved, in its order.
-pub(crate) struct Saved(mpsc::UnboundedReceiver<Saving>);
+pub(crate) struct Saved(mpsc::Receiver<Saving>);
 
 /// What goes into the store.
 struct Saving {
@@ -113,8 +118,16 @@ struct Saving {
 }
 
 enum Work {
-    Event { stream: u64, event: Bytes },
-    Put { key: String, value: Bytes },
+    Event {
+        stream: u64,
+        event: Bytes,
+        /// Of the session: bytes that are still to be saved.
+        backlog: Arc<AtomicUsize>,
+    },
+    Put {
+        key: String,
+        value: Bytes,
+    },
     Forget,
 }
 
@@ -159,24 +172,41 @@ impl Payload {
 pub(crate) struct Sink {
     instance: Arc<Instance>,
     session: u128,
+    backlog: Arc<AtomicUsize>,
 }
 
 impl Sink {
     pub(crate) fn new(instance: Arc<Instance>, session: u128) -> Self {
-        Self { instance, session }
+        Self {
+            instance,
+            session,
+            backlog: Arc::default(),
+        }
     }
 
+    /// What cannot wait to be saved any more ends the session.
     pub(crate) fn push(&self, stream: u64, payload: Payload) {
         let event = payload.encode();
-        let backlog = &self.instance.backlog;
-        backlog.fetch_add(event.len(), Ordering::Relaxed);
-        self.instance
-            .save(self.session, Work::Event { stream, event });
+        let bytes = event.len();
+        self.backlog.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.instance.backlog.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.instance.max_backlog {
+            self.instance.saved(bytes, &self.backlog);
+            self.instance.lose(self.session);
+            return;
+        }
+        let backlog = self.backlog.clone();
+        let work = Work::Event {
+            stream,
+            event,
+            backlog,
+        };
+        self.instance.save(self.session, work);
     }
 
     /// Does the store take events more slowly than they come?
     pub(crate) fn is_backed_up(&self, limits: &Limits) -> bool {
-        self.instance.backlog.load(Ordering::Relaxed) > limits.outbox_bytes / 2
+        self.backlog.load(Ordering::Relaxed) > limits.outbox_bytes / 2
     }
 }
 
@@ -187,7 +217,7 @@ fn key(session: &str) -> String {
 impl Instance {
     /// Must be called inside a runtime.
     pub(crate) fn new(name: u128, shared: Shared, limits: &Limits) -> (Arc<Self>, Saved) {
-        let (saving, saved) = mpsc::unbounded_channel::<Saving>();
+        let (saving, saved) = mpsc::channel(WAITING);
         let instance = Arc::new(Self {
             name: written(name).into(),
             shared,
@@ -196,6 +226,8 @@ impl Instance {
             retry: limits.event_stream_retry,
             saving,
             backlog: AtomicUsize::new(0),
+            max_backlog: limits.process_bytes,
+            lost: Mutex::default(),
             asked: Mutex::default(),
             last_asked: AtomicU64::new(0),
             beaten: AtomicBool::new(false),
@@ -208,8 +240,28 @@ impl Instance {
     }
 
     fn save(&self, session: u128, work: Work) {
-        // It fails only when the endpoint is gone, and everybody who would read with it.
-        let _ = self.saving.send(Saving { session, work });
+        // It is closed when the endpoint is gone, and everybody who would read with it.
+        if let Err(mpsc::error::TrySendError::Full(saving)) =
+            self.saving.try_send(Saving { session, work })
+        {
+            if let Work::Event { event, backlog, .. } = &saving.work {
+                self.saved(event.len(), backlog);
+            }
+            self.lose(session);
+        }
+    }
+
+    /// So many bytes do not wait any more.
+    fn saved(&self, bytes: usize, of_session: &AtomicUsize) {
+        of_session.fetch_sub(bytes, Ordering::Relaxed);
+        self.backlog.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn lose(&self, session: u128) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lost.contains(&session) {
+            lost.push(session);
+        }
     }
 
     /// Lets every instance know of a session.
@@ -362,22 +414,23 @@ async fn beats(endpoint: Weak<Endpoint>, instance: Arc<Instance>) {
 async fn save(endpoint: Weak<Endpoint>, instance: Arc<Instance>, mut saved: Saved) {
     loop {
         let saving = tokio::time::timeout(BEAT, saved.0.recv()).await;
-        let Ok(Some(saving)) = saving else {
-            match endpoint.upgrade() {
-                Some(_) => continue,
-                None => return,
-            }
-        };
-        let Err(error) = instance.carry_out(&saving).await else {
-            continue;
-        };
-        // Without its events the session cannot go on: its client would wait for what never comes.
-        tracing::error!(%error, "what a session says cannot be saved: it ends");
-        if let Some(endpoint) = endpoint.upgrade()
-            && let Some(session) = endpoint.sessions().get(saving.session)
+        if let Ok(Some(saving)) = saving
+            && let Err(error) = instance.carry_out(&saving).await
         {
-            let error = Error::because(ErrorKind::Io, "the event store failed", error);
-            session.end(Some(&error));
+            tracing::error!(%error, "what a session says cannot be saved: it ends");
+            instance.lose(saving.session);
+        }
+        let Some(endpoint) = endpoint.upgrade() else {
+            return;
+        };
+        // Without its events a session cannot go on: its client would wait for what never comes.
+        let lost =
+            std::mem::take(&mut *instance.lost.lock().unwrap_or_else(PoisonError::into_inner));
+        for session in lost {
+            if let Some(session) = endpoint.sessions().get(session) {
+                let error = "what it says cannot be saved";
+                session.end(Some(&Error::with_message(ErrorKind::Io, error)));
+            }
         }
     }
 }
@@ -411,7 +464,7 @@ impl Instance {
         let mut tried = 0;
         loop {
             let done = match &saving.work {
-                Work::Event { stream, event } => {
+                Work::Event { stream, event, .. } => {
                     let name = stream.to_string();
                     let events = &self.shared.events;
                     let appended = events.append(&session, &name, event.clone()).await;
@@ -425,8 +478,8 @@ impl Instance {
             };
             tried += 1;
             if done.is_ok() || tried == TRIES {
-                if let Work::Event { event, .. } = &saving.work {
-                    self.backlog.fetch_sub(event.len(), Ordering::Relaxed);
+                if let Work::Event { event, backlog, .. } = &saving.work {
+                    self.saved(event.len(), backlog);
                 }
                 return done;
             }
