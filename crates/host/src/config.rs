@@ -1,0 +1,16 @@
+//! Configuration: the files in which people keep their servers, each in the dialect of the app that it
+//! was written for, and what they say.
+//!
+//! Nothing here starts anything, and nothing that a file says is taken as permission: a file can ask
+//! for a server, it cannot approve one.
+
+pub mod dialect;
+pub mod expand;
+pub(crate) mod jsonc;
+pub mod places;
+pub mod read;
+
+pub use dialect::Dialect;
+pub use expand::{Expanded, Surroundings, Unresolved};
+pub use places::{Place, Scope, places};
+pub use read::{Entry, Fault, Input, Launch, Note, Read, read};

@@ -1,0 +1,233 @@
+//! What stands for something else in a value, and what comes in its place: `${…}`, by the rules of the
+//! file's own dialect.
+//!
+//! What comes in is never looked through again. What cannot be resolved is reported, whatever the
+//! dialect puts in its place: a server is not started with a hole in its command.
+
+use std::path::Path;
+
+use crate::config::Dialect;
+
+/// What values can come from.
+pub struct Surroundings<'a> {
+    /// A variable of the environment.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// What a person answered to an input of the file.
+    pub input: &'a dyn Fn(&str) -> Option<String>,
+    /// The content of a file that holds a secret, without its last line end.
+    pub file: &'a dyn Fn(&str) -> Option<String>,
+    /// The folder that the file belongs to.
+    pub workspace: Option<&'a Path>,
+    /// The home of the person.
+    pub home: Option<&'a Path>,
+}
+
+/// A value with everything in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Expanded {
+    /// The value.
+    pub text: String,
+    /// What could not be resolved.
+    pub unresolved: Vec<Unresolved>,
+}
+
+/// Something that stands for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unresolved {
+    /// A variable of the environment that is not set.
+    Variable(String),
+    /// An input that nobody answered yet.
+    Input(String),
+    /// A file that cannot be read, or may be written by others.
+    File(String),
+    /// It needs a folder that is open.
+    Workspace,
+    /// It needs a home.
+    Home,
+    /// The app knows more of these than we do.
+    Unknown(String),
+}
+
+/// What becomes of one `${…}`.
+enum Found {
+    /// This comes in its place.
+    Text(String),
+    /// It is none, and stays.
+    Plain,
+    /// It stands for nothing: it is reported, and stays.
+    Stays(Unresolved),
+    /// It stands for nothing: it is reported, and nothing comes in its place.
+    Vanishes(Unresolved),
+}
+
+/// Strings longer than this are not looked through by Visual Studio's rules.
+const LONGEST: usize = 1_000;
+
+/// Puts everything in its place.
+pub fn expand(dialect: Dialect, text: &str, surroundings: &Surroundings<'_>) -> Expanded {
+    let mut expanded = Expanded::default();
+    let untouched = dialect == Dialect::ClaudeDesktop
+        || dialect == Dialect::VisualStudio && text.chars().count() > LONGEST;
+    let mut rest = text;
+    while let Some(start) = rest.find("${").filter(|_| !untouched) {
+        let (before, from) = rest.split_at(start);
+        // In our own file a dollar before it takes its meaning.
+        if dialect == Dialect::Compere
+            && let Some(before) = before.strip_suffix('$')
+        {
+            expanded.text.push_str(before);
+            expanded.text.push_str("${");
+            rest = from.get(2..).unwrap_or_default();
+            continue;
+        }
+        expanded.text.push_str(before);
+        let inner = from.get(2..).unwrap_or_default();
+        let Some(end) = end(dialect, inner) else {
+            rest = from;
+            break;
+        };
+        let (inner, after) = inner.split_at(end);
+        let whole = from.get(..end + 3).unwrap_or_default();
+        rest = after.get(1..).unwrap_or_default();
+        match resolve(dialect, inner, surroundings) {
+            Found::Text(text) => expanded.text.push_str(&text),
+            Found::Plain => expanded.text.push_str(whole),
+            Found::Stays(what) => {
+                expanded.text.push_str(whole);
+                expanded.report(what);
+            }
+            Found::Vanishes(what) => expanded.report(what),
+        }
+    }
+    expanded.text.push_str(rest);
+    expanded
+}
+
+impl Expanded {
+    fn report(&mut self, what: Unresolved) {
+        if !self.unresolved.contains(&what) {
+            self.unresolved.push(what);
+        }
+    }
+}
+
+/// Where the closing brace stands. A default may hold braces of its own in Visual Studio's rules.
+fn end(dialect: Dialect, inner: &str) -> Option<usize> {
+    if dialect != Dialect::VisualStudio {
+        return inner.find('}');
+    }
+    let mut open = 0_usize;
+    for (place, byte) in inner.bytes().enumerate() {
+        match byte {
+            b'{' => open += 1,
+            b'}' if open == 0 => return Some(place),
+            b'}' => open -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn resolve(dialect: Dialect, inner: &str, surroundings: &Surroundings<'_>) -> Found {
+    match dialect {
+        Dialect::ClaudeDesktop => Found::Plain,
+        Dialect::ClaudeCode | Dialect::VisualStudio => shell_like(inner, surroundings),
+        Dialect::Cursor | Dialect::VsCode => {
+            if let Some(name) = inner.strip_prefix("env:") {
+                let unset = Unresolved::Variable(name.to_owned());
+                return match (surroundings.variable)(name) {
+                    Some(value) => Found::Text(value),
+                    None if dialect == Dialect::VsCode => Found::Vanishes(unset),
+                    None => Found::Stays(unset),
+                };
+            }
+            if let Some(id) = inner.strip_prefix("input:")
+                && dialect == Dialect::VsCode
+            {
+                return match (surroundings.input)(id) {
+                    Some(value) => Found::Text(value),
+                    None => Found::Stays(Unresolved::Input(id.to_owned())),
+                };
+            }
+            folders(inner, surroundings)
+        }
+        Dialect::Compere => ours(inner, surroundings),
+    }
+}
+
+/// `VAR` and `VAR:-default`.
+fn shell_like(inner: &str, surroundings: &Surroundings<'_>) -> Found {
+    let (name, default) = match inner.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (inner, None),
+    };
+    if !is_name(name) {
+        return Found::Plain;
+    }
+    match ((surroundings.variable)(name), default) {
+        // One that is set to nothing is set.
+        (Some(value), _) => Found::Text(value),
+        (None, Some(default)) => Found::Text(default.to_owned()),
+        (None, None) => Found::Stays(Unresolved::Variable(name.to_owned())),
+    }
+}
+
+/// The variables of editors.
+fn folders(inner: &str, surroundings: &Surroundings<'_>) -> Found {
+    let path = |path: Option<&Path>, without: Unresolved| match path {
+        Some(path) => Found::Text(path.to_string_lossy().into_owned()),
+        None => Found::Stays(without),
+    };
+    match inner {
+        "workspaceFolder" => path(surroundings.workspace, Unresolved::Workspace),
+        "workspaceFolderBasename" => {
+            let name = surroundings.workspace.and_then(Path::file_name);
+            path(name.map(Path::new), Unresolved::Workspace)
+        }
+        "userHome" => path(surroundings.home, Unresolved::Home),
+        "pathSeparator" | "/" => Found::Text(std::path::MAIN_SEPARATOR.to_string()),
+        other => Found::Stays(Unresolved::Unknown(other.to_owned())),
+    }
+}
+
+/// Ours: everything says what it is, and what is not there is never made up.
+fn ours(inner: &str, surroundings: &Surroundings<'_>) -> Found {
+    if let Some(name) = inner.strip_prefix("env:") {
+        return match (surroundings.variable)(name) {
+            Some(value) => Found::Text(value),
+            None => Found::Stays(Unresolved::Variable(name.to_owned())),
+        };
+    }
+    if let Some(file) = inner.strip_prefix("file:") {
+        return match (surroundings.file)(file) {
+            Some(value) => Found::Text(value),
+            None => Found::Stays(Unresolved::File(file.to_owned())),
+        };
+    }
+    match inner {
+        "workspace" => folders("workspaceFolder", surroundings),
+        "home" => folders("userHome", surroundings),
+        other => Found::Stays(Unresolved::Unknown(other.to_owned())),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+impl std::fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "the variable {name} is not set"),
+            Self::Input(id) => write!(f, "the input {id} has no answer yet"),
+            Self::File(path) => write!(f, "the file {path} cannot be read, or is not yours alone"),
+            Self::Workspace => f.write_str("no folder is open"),
+            Self::Home => f.write_str("there is no home directory"),
+            Self::Unknown(name) => write!(f, "${{{name}}} is not known here"),
+        }
+    }
+}
