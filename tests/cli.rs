@@ -496,6 +496,95 @@ fn a_bridge_carries_any_transport_to_any_other() {
 }
 
 #[test]
+fn servers_of_other_apps_are_brought_over_after_a_yes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, shop) = (folder.path().join("home"), folder.path().join("shop"));
+    for folder in [".config/Claude", ".cursor"] {
+        std::fs::create_dir_all(home.join(folder)).unwrap();
+    }
+    std::fs::create_dir_all(&shop).unwrap();
+    let api = r#""api": {"url": "https://h/mcp", "headers": {"Authorization": "Bearer sk-123"}}"#;
+    let fs = r#""fs": {"command": "npx", "args": ["a b"], "env": {"API_TOKEN": "hunter2"}}"#;
+    let cursor = format!("{{\"mcpServers\": {{{fs}, {api}}}}}");
+    std::fs::write(home.join(".cursor/mcp.json"), &cursor).unwrap();
+    let desktop = format!("{{\"mcpServers\": {{{api}, \"fs\": {{\"command\": \"other\"}}}}}}");
+    let place = home.join(".config/Claude/claude_desktop_config.json");
+    std::fs::write(place, &desktop).unwrap();
+    let asked = r#"{"mcpServers": {"evil": {"command": "rm"}, "bad": {}}}"#;
+    std::fs::write(shop.join(".mcp.json"), asked).unwrap();
+    let import = |arguments: &[&str]| {
+        let output = Command::new(compere())
+            .arg("import")
+            .args(arguments)
+            .current_dir(&shop)
+            .env_clear()
+            .env("HOME", &home)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let own = home.join(".config/compere/compere.json");
+    let said = import(&[]);
+    for part in [
+        "npx 'a b'",
+        "wrong: bad: it has neither",
+        "api is the same in",
+        "it is not brought over",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(
+        !said.contains("hunter2") && !said.contains("sk-123"),
+        "{said}"
+    );
+    assert!(!own.exists(), "without a yes nothing is changed");
+    let found: Value = serde_json::from_str(&import(&["--json"])).unwrap();
+    assert!(!found.to_string().contains("hunter2"));
+    let names = |found: &Value| {
+        let add = found["add"].as_array().unwrap().clone();
+        add.iter()
+            .map(|server| server["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&found), ["api", "fs", "fs-claude-desktop"]);
+    // Comments of ours stay.
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::write(&own, "{\n  // mine\n  \"servers\": {},\n}\n").unwrap();
+    import(&["--yes"]);
+    let text = std::fs::read_to_string(&own).unwrap();
+    assert!(
+        text.contains("// mine") && text.contains("Bearer ${file:secrets/api.Authorization}"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("hunter2") && !text.contains("evil"),
+        "{text}"
+    );
+    let secret = own.with_file_name("secrets/fs.API_TOKEN");
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "hunter2");
+    for file in [&own, &secret] {
+        let mode = std::fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", file.display());
+    }
+    // What is there already is known again, until it changes.
+    let found: Value = serde_json::from_str(&import(&["--json"])).unwrap();
+    assert_eq!(names(&found), Vec::<Value>::new());
+    std::fs::write(
+        home.join(".cursor/mcp.json"),
+        cursor.replace("hunter2", "hunter3"),
+    )
+    .unwrap();
+    let found: Value = serde_json::from_str(&import(&["--json"])).unwrap();
+    assert_eq!(names(&found), ["fs-cursor"]);
+}
+
+#[test]
 fn a_trace_is_shown_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace");

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use compere_host::config::expand::expand;
+use compere_host::config::expand::{expand, translate};
 use compere_host::config::places::Folders;
 use compere_host::config::{
     Dialect, Input, Launch, Note, Place, Read, Scope, Surroundings, Unresolved, places, read,
@@ -78,7 +78,7 @@ const TABLE: &[(&str, [&str; 6])] = &[
             "=",
         ],
     ),
-    ("${input:tok}", ["=!", "=", "=", "=!", "s3cret", "="]),
+    ("${input:tok}", ["s3cret", "=", "=", "=!", "s3cret", "="]),
     ("${input:gone}", ["=!", "=", "=", "=!", "=!", "="]),
     ("${file:/run/key}", ["k3y", "=", "=", "=!", "=!", "="]),
     ("${file:/run/gone}", ["=!", "=", "=", "=!", "=!", "="]),
@@ -103,6 +103,12 @@ const TABLE: &[(&str, [&str; 6])] = &[
         ["${env:HERE}", "=", "=", "$here", "$here", "="],
     ),
     ("${env:HERE", ["=", "=", "=", "=", "=", "="]),
+    (
+        "a$$${env:HERE}",
+        ["a$${env:HERE}", "=", "=", "a$$here", "a$$here", "="],
+    ),
+    ("${env:GONE:-d%7De}", ["d}e", "=", "=", "=!", "!", "="]),
+    ("${dollar}{", ["${", "=", "=!", "=!", "=!", "=!"]),
     ("${}", ["=!", "=", "=", "=!", "=!", "="]),
     ("${é}", ["=!", "=", "=", "=!", "=!", "="]),
     ("${1A}", ["=!", "=", "=", "=!", "=!", "="]),
@@ -130,6 +136,27 @@ fn each_dialect_has_its_own_rules() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is written in our own rules means what it meant.
+#[test]
+fn what_is_translated_means_the_same() {
+    for (expression, _) in TABLE {
+        for dialect in Dialect::ALL {
+            let before = expand(dialect, expression, &surroundings());
+            let translated = translate(dialect, expression);
+            let after = expand(Dialect::Compere, &translated, &surroundings());
+            let app = dialect.app();
+            if before.unresolved.is_empty() {
+                assert_eq!(before, after, "{app}: {expression} became {translated}");
+            } else {
+                assert!(
+                    !after.unresolved.is_empty(),
+                    "{app}: {expression} became {translated}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

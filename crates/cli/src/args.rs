@@ -77,6 +77,8 @@ pub(crate) enum Command {
     /// Carry a server from one transport to another: standard input and output, HTTP with SSE and
     /// Streamable HTTP, any to any.
     Bridge(Bridge),
+    /// Show the servers that other apps have, and bring them into a file of our own after a yes.
+    Import(Import),
     /// Show a conversation that was recorded with `--trace`.
     Replay(Replay),
     /// Check what a server does against the requirements of the protocol.
@@ -141,6 +143,25 @@ pub(crate) struct Bridge {
 
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The folder whose own files are looked at too.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) workspace: PathBuf,
+
+    /// The file to bring them to, instead of the one in your settings.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+
+    /// Do it without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    /// Print what was found and what would be done as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -82,6 +82,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Serve(serve) => commands::serve::run(serve).await,
         Command::Bridge(bridge) => commands::bridge::run(bridge).await,
+        Command::Import(import) => commands::import::run(import).await,
         Command::Replay(replay) => commands::replay::run(&replay),
         Command::Info(info) => commands::info::run(info).await,
         Command::Tools(tools) => commands::tools::run(tools).await,

@@ -6,9 +6,11 @@
 
 pub mod dialect;
 pub mod expand;
+pub mod import;
 pub(crate) mod jsonc;
 pub mod places;
 pub mod read;
+pub mod write;
 
 pub use dialect::Dialect;
 pub use expand::{Expanded, Surroundings, Unresolved};

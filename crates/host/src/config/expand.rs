@@ -192,10 +192,21 @@ fn folders(inner: &str, surroundings: &Surroundings<'_>) -> Found {
 
 /// Ours: everything says what it is, and what is not there is never made up.
 fn ours(inner: &str, surroundings: &Surroundings<'_>) -> Found {
-    if let Some(name) = inner.strip_prefix("env:") {
-        return match (surroundings.variable)(name) {
+    if let Some(variable) = inner.strip_prefix("env:") {
+        let (name, default) = match variable.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (variable, None),
+        };
+        return match ((surroundings.variable)(name), default) {
+            (Some(value), _) => Found::Text(value),
+            (None, Some(default)) => Found::Text(unescaped(default)),
+            (None, None) => Found::Stays(Unresolved::Variable(name.to_owned())),
+        };
+    }
+    if let Some(id) = inner.strip_prefix("input:") {
+        return match (surroundings.input)(id) {
             Some(value) => Found::Text(value),
-            None => Found::Stays(Unresolved::Variable(name.to_owned())),
+            None => Found::Stays(Unresolved::Input(id.to_owned())),
         };
     }
     if let Some(file) = inner.strip_prefix("file:") {
@@ -205,10 +216,87 @@ fn ours(inner: &str, surroundings: &Surroundings<'_>) -> Found {
         };
     }
     match inner {
+        // For what would otherwise take the meaning of what follows it.
+        "dollar" => Found::Text("$".to_owned()),
+        "workspaceName" => folders("workspaceFolderBasename", surroundings),
         "workspace" => folders("workspaceFolder", surroundings),
         "home" => folders("userHome", surroundings),
         other => Found::Stays(Unresolved::Unknown(other.to_owned())),
     }
+}
+
+/// The same value in our own rules: it means here what it means there, where it means anything.
+pub fn translate(dialect: Dialect, text: &str) -> String {
+    if dialect == Dialect::Compere {
+        return text.to_owned();
+    }
+    let untouched = dialect == Dialect::ClaudeDesktop
+        || dialect == Dialect::VisualStudio && text.chars().count() > LONGEST;
+    let mut translated = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, from) = rest.split_at(start);
+        translated.push_str(before);
+        let inner = from.get(2..).unwrap_or_default();
+        let end = end(dialect, inner).filter(|_| !untouched);
+        let Some((end, ours)) = end.and_then(|end| {
+            let inner = inner.get(..end)?;
+            Some((end, in_ours(dialect, inner)?))
+        }) else {
+            translated.push_str("$${");
+            rest = inner;
+            continue;
+        };
+        // A dollar that stands before it must not take its meaning.
+        let plain = before.trim_end_matches('$').len();
+        for _ in plain..before.len() {
+            translated.pop();
+        }
+        translated.push_str(&"${dollar}".repeat(before.len() - plain));
+        translated.push_str(&ours);
+        rest = inner.get(end + 1..).unwrap_or_default();
+    }
+    translated.push_str(rest);
+    translated
+}
+
+/// What stands for the same in our own file; `None` if it stands for itself.
+fn in_ours(dialect: Dialect, inner: &str) -> Option<String> {
+    match dialect {
+        Dialect::Compere | Dialect::ClaudeDesktop => None,
+        Dialect::ClaudeCode | Dialect::VisualStudio => {
+            let name = inner.split_once(":-").map_or(inner, |(name, _)| name);
+            is_name(name).then(|| match inner.split_once(":-") {
+                Some((_, default)) => format!("${{env:{name}:-{}}}", escaped(default)),
+                None => format!("${{env:{name}}}"),
+            })
+        }
+        Dialect::Cursor | Dialect::VsCode => Some(match inner {
+            "workspaceFolder" => "${workspace}".to_owned(),
+            "workspaceFolderBasename" => "${workspaceName}".to_owned(),
+            "userHome" => "${home}".to_owned(),
+            "pathSeparator" | "/" => std::path::MAIN_SEPARATOR.to_string(),
+            other => {
+                let inputs = dialect == Dialect::VsCode && other.starts_with("input:");
+                match inputs || other.starts_with("env:") {
+                    // In our rules a variable may have a default.
+                    true if other.contains(":-") => format!("${{unknown:{other}}}"),
+                    true => format!("${{{other}}}"),
+                    // What means nothing there must not come to mean something here.
+                    false => format!("${{unknown:{other}}}"),
+                }
+            }
+        }),
+    }
+}
+
+/// A default, with what would end it made plain.
+fn escaped(default: &str) -> String {
+    default.replace('%', "%25").replace('}', "%7D")
+}
+
+fn unescaped(default: &str) -> String {
+    default.replace("%7D", "}").replace("%25", "%")
 }
 
 fn is_name(name: &str) -> bool {

@@ -7,7 +7,14 @@ use serde_json::{Map, Value};
 
 /// Reads a text; `None` if there is nothing in it.
 pub(crate) fn parse(text: &str) -> Result<Option<Value>, String> {
-    let options = ParseOptions {
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options());
+    let parsed = parsed.map_err(|error| error.to_string())?;
+    parsed.value.map(value).transpose()
+}
+
+/// What is forgiven.
+pub(crate) fn options() -> ParseOptions {
+    ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
         allow_loose_object_property_names: false,
@@ -15,10 +22,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<Value>, String> {
         allow_single_quoted_strings: false,
         allow_hexadecimal_numbers: false,
         allow_unary_plus_numbers: false,
-    };
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &options);
-    let parsed = parsed.map_err(|error| error.to_string())?;
-    parsed.value.map(value).transpose()
+    }
 }
 
 /// The depth is bounded by the parser.
