@@ -131,6 +131,8 @@ fn soak() -> Outcome {
     run(cargo()
         .args(["test", "--release", "--workspace"])
         .env("PROPTEST_CASES", "20000")
+        .env("COMPERE_AUDIT_BITS", "1000000")
+        .env("COMPERE_AUDIT_PLACES", "1000")
         .env("COMPERE_KILLS", "10000")
         .env("COMPERE_RACE_OPERATIONS", "10000000")
         .env("COMPERE_REQUIRE_SCHEMAS", "1"))

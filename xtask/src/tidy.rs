@@ -14,7 +14,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("compere-macros", &[]),
     ("compere", &["compere-proto", "compere-macros"]),
     ("compere-servers", &["compere"]),
-    ("compere-cli", &["compere", "compere-servers"]),
+    ("compere-host", &["compere"]),
+    (
+        "compere-cli",
+        &["compere", "compere-host", "compere-servers"],
+    ),
     ("compere-testkit", &["compere", "compere-proto"]),
 ];
 

@@ -1,0 +1,325 @@
+//! The audit log: what was appended is there in its order, every change of it is found and the first
+//! bad record named, and a host that was stopped in the middle goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use compere_host::audit::format::{HASH_BYTES, HEAD, LENGTH_BYTES, segment_name};
+use compere_host::audit::log::Opened;
+use compere_host::audit::{Broken, Durability, Kind, Log, Record, verify};
+use compere_tests::count;
+use serde_json::Value;
+
+fn record(number: usize) -> Record {
+    let mut record = Record::new(Kind::Intent);
+    record.app = "editor".to_owned();
+    record.server = "files".to_owned();
+    record.name = format!("tool-{number}");
+    record
+}
+
+async fn append(log: &Log, count: usize) {
+    for number in 0..count {
+        log.append(record(number), Durability::Synced)
+            .await
+            .unwrap();
+    }
+}
+
+/// A log with this many records, and one that says that it begins.
+async fn written(folder: &Path, count: usize) {
+    let (log, opened) = Log::open(folder).unwrap();
+    assert_eq!(opened, Opened::New);
+    append(&log, count).await;
+    close(log, folder).await;
+}
+
+/// The writer is done once the log can be read to its end and its thread is gone.
+async fn close(log: Log, folder: &Path) {
+    let last = log.append(record(0), Durability::Synced).await.unwrap();
+    drop(log);
+    assert_eq!(verify(folder, &[]).unwrap().records, last);
+}
+
+fn segment(folder: &Path) -> PathBuf {
+    folder.join(segment_name(1))
+}
+
+/// Where each frame of a segment begins, and where the last one ends.
+fn borders(bytes: &[u8]) -> Vec<usize> {
+    let mut borders = vec![0];
+    while let Some(length) = bytes[*borders.last().unwrap()..].first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        borders.push(borders.last().unwrap() + LENGTH_BYTES + length + HASH_BYTES);
+    }
+    borders
+}
+
+fn broken(folder: &Path) -> Broken {
+    match verify(folder, &[]) {
+        Err(broken) => broken,
+        Ok(summary) => panic!("nothing was found: {summary:?}"),
+    }
+}
+
+#[tokio::test]
+async fn records_stand_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("audit");
+    let (log, _) = Log::open(&folder).unwrap();
+    let log = Arc::new(log);
+    let appending: Vec<_> = (0..200)
+        .map(|number| {
+            let log = log.clone();
+            let durability = match number % 3 {
+                0 => Durability::Written,
+                _ => Durability::Synced,
+            };
+            tokio::spawn(async move { log.append(record(number), durability).await.unwrap() })
+        })
+        .collect();
+    let mut numbers = Vec::new();
+    for appending in appending {
+        numbers.push(appending.await.unwrap());
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (2..202).collect::<Vec<u64>>());
+    log.append(record(0), Durability::Synced).await.unwrap();
+    let summary = verify(&folder, &[]).unwrap();
+    assert_eq!(
+        (summary.records, summary.segments, summary.unfinished),
+        (202, 1, 0)
+    );
+    // It is for its owner alone.
+    for path in [&folder, &segment(&folder), &folder.join(HEAD)] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
+    let bytes = std::fs::read(segment(&folder)).unwrap();
+    let borders = borders(&bytes);
+    let payload = &bytes[borders[2] + LENGTH_BYTES..borders[3] - HASH_BYTES];
+    let said: Value = serde_json::from_slice(payload).unwrap();
+    assert_eq!(
+        (&said["number"], &said["kind"]),
+        (&2.into(), &"intent".into())
+    );
+    assert!(said["at"].as_u64().unwrap() > 1_700_000_000_000_000);
+}
+
+#[tokio::test]
+async fn every_bit_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("audit");
+    written(&folder, 18).await;
+    assert_eq!(verify(&folder, &[]).unwrap().records, 20);
+    for path in [segment(&folder), folder.join(HEAD)] {
+        let good = std::fs::read(&path).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &bad).unwrap();
+            let found = broken(&folder);
+            if !path.ends_with(HEAD) {
+                let frame = borders(&good)
+                    .iter()
+                    .filter(|border| **border <= bit / 8)
+                    .count()
+                    - 1;
+                // The first frame is no record; what is wrong in it is before the first one.
+                let expected = frame.max(1) as u64;
+                assert_eq!(found.record, expected, "bit {bit}: {found}");
+            }
+        }
+        std::fs::write(&path, &good).unwrap();
+    }
+    verify(&folder, &[]).unwrap();
+}
+
+#[tokio::test]
+async fn every_deletion_insertion_and_swap_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("audit");
+    written(&folder, 18).await;
+    let path = segment(&folder);
+    let good = std::fs::read(&path).unwrap();
+    let borders = borders(&good);
+    let frames: Vec<&[u8]> = borders
+        .windows(2)
+        .map(|pair| &good[pair[0]..pair[1]])
+        .collect();
+    assert_eq!(frames.len(), 21);
+    let check = |frames: Vec<&[u8]>, first: usize, what: &str| {
+        std::fs::write(&path, frames.concat()).unwrap();
+        let found = broken(&folder);
+        assert_eq!(found.record, first.max(1) as u64, "{what}: {found}");
+    };
+    for place in 0..frames.len() {
+        let mut less = frames.clone();
+        less.remove(place);
+        check(less, place, &format!("without {place}"));
+        for other in 0..frames.len() {
+            let mut more = frames.clone();
+            more.insert(place, frames[other]);
+            // A frame before itself is the one that belongs there; the second of them is wrong.
+            let first = if place == other { place + 1 } else { place };
+            check(more, first, &format!("{other} before {place}"));
+            if other > place {
+                let mut swapped = frames.clone();
+                swapped.swap(place, other);
+                check(swapped, place, &format!("{place} and {other} swapped"));
+            }
+        }
+    }
+    // What was cut off at the end is found by what is kept beside it or elsewhere.
+    std::fs::write(&path, &good).unwrap();
+    let checkpoint = verify(&folder, &[]).unwrap().checkpoint();
+    let (number, hash) = checkpoint.split_once(' ').unwrap();
+    let kept = [(number.parse().unwrap(), hash.to_owned())];
+    verify(&folder, &kept).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    written(&folder, 18).await;
+    let other = verify(&folder, &kept).unwrap_err();
+    assert_eq!(
+        (other.record, other.why.contains("noted elsewhere")),
+        (20, true),
+        "{other}"
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+    written(&folder, 3).await;
+    let shorter = verify(&folder, &kept).unwrap_err();
+    assert!(shorter.why.contains("had 20 records"), "{shorter}");
+}
+
+/// One record of many is changed in one bit; at each of many places, in some of its bits or in all.
+#[tokio::test]
+async fn a_bit_of_one_record_of_many() {
+    let places = count("COMPERE_AUDIT_PLACES", 100);
+    let bits = count("COMPERE_AUDIT_BITS", 3);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("audit");
+    written(&folder, places).await;
+    let path = segment(&folder);
+    let good = std::fs::read(&path).unwrap();
+    let borders = borders(&good);
+    for record in 1..=places {
+        let (from, to) = (borders[record], borders[record + 1]);
+        let all = (to - from) * 8;
+        for bit in (0..all).step_by((all / bits).max(1)) {
+            let bit = (bit + record) % all;
+            let mut bad = good.clone();
+            bad[from + bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &bad).unwrap();
+            assert_eq!(broken(&folder).record, record as u64, "bit {bit}");
+        }
+    }
+}
+
+// Wherever the end of the file is, what was there before is there still, and the log goes on.
+#[tokio::test]
+async fn a_log_that_was_cut_off_anywhere_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("audit");
+    let (log, _) = Log::open(&folder).unwrap();
+    append(&log, 3).await;
+    // As it is when the host is killed: the last record is written, and the head does not know of it.
+    let head = std::fs::read(folder.join(HEAD)).unwrap();
+    close(log, &folder).await;
+    let good = std::fs::read(segment(&folder)).unwrap();
+    let borders = borders(&good);
+    for end in borders[borders.len() - 2]..=good.len() {
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join(HEAD), &head).unwrap();
+        std::fs::write(segment(&folder), &good[..end]).unwrap();
+        let before = verify(&folder, &[]).unwrap();
+        let whole = if end == good.len() { 5 } else { 4 };
+        assert_eq!(before.records, whole, "cut at {end}");
+        let (log, opened) = Log::open(&folder).unwrap();
+        let cut = (end - borders[borders.len() - 2]) as u64;
+        let (expected, said) = match before.unfinished {
+            0 => (Opened::InOrder, 0),
+            _ => (Opened::Mended(cut), 1),
+        };
+        assert_eq!(opened, expected, "cut at {end}");
+        let number = log.append(record(9), Durability::Synced).await.unwrap();
+        assert_eq!(number, whole + said + 1, "cut at {end}");
+        assert_eq!(
+            verify(&folder, &[]).unwrap().records,
+            number,
+            "cut at {end}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_set_aside_and_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("audit");
+    written(&folder, 5).await;
+    let good = std::fs::read(segment(&folder)).unwrap();
+    let middle = good.len() / 2;
+    for number in 1..=2 {
+        let mut bad = std::fs::read(segment(&folder)).unwrap();
+        let place = middle.min(bad.len() / 2);
+        bad[place] ^= 1;
+        std::fs::write(segment(&folder), &bad).unwrap();
+        let (log, opened) = Log::open(&folder).unwrap();
+        let aside = PathBuf::from(format!("{}.damaged-{number}", folder.display()));
+        assert_eq!(opened, Opened::SetAside(aside.clone()));
+        assert_eq!(std::fs::read(segment(&aside)).unwrap(), bad);
+        append(&log, 5).await;
+        close(log, &folder).await;
+        let bytes = std::fs::read(segment(&folder)).unwrap();
+        assert!(String::from_utf8_lossy(&bytes).contains("was damaged and lies at"));
+    }
+    // Records that are gone are damage too.
+    let bytes = std::fs::read(segment(&folder)).unwrap();
+    let borders = borders(&bytes);
+    std::fs::write(segment(&folder), &bytes[..borders[borders.len() - 2]]).unwrap();
+    let (_, opened) = Log::open(&folder).unwrap();
+    assert!(matches!(opened, Opened::SetAside(_)), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_log_has_several_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("audit");
+    let (log, _) = Log::open(&folder).unwrap();
+    let mut long = record(0);
+    long.view = "x".repeat(900_000);
+    for _ in 0..20 {
+        log.append(long.clone(), Durability::Written).await.unwrap();
+    }
+    close(log, &folder).await;
+    let summary = verify(&folder, &[]).unwrap();
+    assert_eq!((summary.segments, summary.records), (3, 22));
+    let (log, opened) = Log::open(&folder).unwrap();
+    assert_eq!(opened, Opened::InOrder);
+    assert_eq!(log.append(record(1), Durability::Synced).await, Ok(23));
+    long.view = "x".repeat(1024 * 1024);
+    assert!(log.append(long, Durability::Synced).await.is_err());
+    assert_eq!(log.append(record(1), Durability::Synced).await, Ok(24));
+    drop(log);
+    // One that is taken away is missed.
+    let second = std::fs::read(folder.join(segment_name(2))).unwrap();
+    std::fs::remove_file(folder.join(segment_name(2))).unwrap();
+    let found = broken(&folder);
+    assert_eq!(
+        (found.segment, found.why.contains("missing")),
+        (2, true),
+        "{found}"
+    );
+    std::fs::write(folder.join(segment_name(2)), &second).unwrap();
+    std::fs::rename(folder.join(segment_name(3)), folder.join("3")).unwrap();
+    assert!(broken(&folder).why.contains("had 24 records"));
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_promises_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(Log::open(&file.join("audit")).is_err());
+    assert!(verify(&file.join("audit"), &[]).is_err());
+}
