@@ -1,10 +1,12 @@
 //! The host: takes the servers that a person already has and stands between them and the apps that
 //! use them.
 //!
-//! So far it reads configuration ([`config`]) and keeps an audit log ([`audit`]). It reads no
+//! So far it reads configuration ([`config`]), decides by rules ([`policy`]) and keeps an audit log
+//! ([`audit`]). It reads no
 //! environment and no home directory: whoever calls it says what there is.
 
 #![deny(missing_docs)]
 
 pub mod audit;
 pub mod config;
+pub mod policy;

@@ -98,6 +98,7 @@ impl<O: Outlet> Exchange<O> {
         self.busy.as_mut()?.waiters.remove(&id)
     }
 
+    #[cfg(feature = "http-server")]
     /// Gives back memory that is only needed while something goes on.
     pub(crate) fn shrink(&mut self) {
         self.session.shrink();

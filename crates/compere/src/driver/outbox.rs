@@ -177,6 +177,7 @@ impl Outbox {
         self.driving.fetch_add(1, Ordering::SeqCst);
     }
 
+    #[cfg(feature = "http-server")]
     /// A turn ends, and nobody can leave anything after it.
     pub(crate) fn end_turn_for_good(&self) {
         self.driving.fetch_sub(1, Ordering::SeqCst);

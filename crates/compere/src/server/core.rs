@@ -26,6 +26,7 @@ pub(crate) type SessionHook = Arc<dyn Fn(&Session) + Send + Sync>;
 pub(crate) type SubscribeHook = Arc<dyn Fn(&Session, &str) -> Result<(), ToolError> + Send + Sync>;
 pub(crate) type UnsubscribeHook = Arc<dyn Fn(&Session, &str) + Send + Sync>;
 
+#[cfg_attr(not(feature = "http-server"), allow(dead_code))]
 /// So many have their rate remembered before those that are not needed are forgotten.
 const PRINCIPALS: usize = 1_024;
 
@@ -61,6 +62,7 @@ pub(crate) struct ServerCore {
     sessions: Mutex<HashMap<u64, Weak<SessionShared>>>,
     next_session: AtomicU64,
     pub(crate) tasks: Tasks,
+    #[cfg_attr(not(feature = "http-server"), allow(dead_code))]
     /// Calls of clients that have no session, by who they act for.
     rates: Mutex<HashMap<Arc<str>, Rate>>,
     /// Told when connections are to end; those that have no session yet listen here.
@@ -150,6 +152,7 @@ impl ServerCore {
         session
     }
 
+    #[cfg_attr(not(feature = "http-server"), allow(dead_code))]
     /// What looks like a connection to the handlers of one request. Nothing is announced to it.
     pub(crate) fn unlisted_session(
         self: &Arc<Self>,
@@ -165,6 +168,7 @@ impl ServerCore {
         known.remove(&id);
     }
 
+    #[cfg_attr(not(feature = "http-server"), allow(dead_code))]
     /// Counts a call of a client that has no session against the rate of whoever it acts for.
     pub(crate) fn count_call(&self, principal: &Arc<str>, now: Moment) -> Result<(), ErrorObject> {
         let limits = &self.limits;

@@ -29,6 +29,7 @@ impl ServerHandle {
         Self { core }
     }
 
+    #[cfg(feature = "http-server")]
     pub(crate) fn core(&self) -> &Arc<ServerCore> {
         &self.core
     }
