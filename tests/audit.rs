@@ -316,6 +316,45 @@ async fn a_log_has_several_segments() {
 }
 
 #[tokio::test]
+async fn the_command_line_says_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("audit");
+    written(&folder, 3).await;
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(compere_tests::compere())
+            .args(["audit", "verify"])
+            .arg(&folder)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = run(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    let checkpoint = said.trim().rsplit(' ').next().unwrap().to_owned();
+    assert!(checkpoint.starts_with("5:"), "{said}");
+    assert_eq!(run(&["--checkpoint", &checkpoint]).0, Some(0));
+    assert_eq!(run(&["--checkpoint", "5"]).0, Some(2));
+    let (code, said) = run(&["--checkpoint", &checkpoint.replace("5:", "9:")]);
+    assert!(code == Some(1) && said.contains("had 9 records"), "{said}");
+    let mut bytes = std::fs::read(segment(&folder)).unwrap();
+    let third = borders(&bytes)[3];
+    bytes[third + 9] ^= 4;
+    std::fs::write(segment(&folder), &bytes).unwrap();
+    let (code, said) = run(&[]);
+    assert!(
+        code == Some(1) && said.contains("segment 1, record 3"),
+        "{said}"
+    );
+    let found: Value = serde_json::from_str(&run(&["--json"]).1).unwrap();
+    assert_eq!(
+        (&found["inOrder"], &found["record"]),
+        (&false.into(), &3.into())
+    );
+}
+
+#[tokio::test]
 async fn a_disk_that_takes_nothing_promises_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

@@ -73,6 +73,10 @@ fn test() -> Outcome {
         run(cargo()
             .args(["clippy", "--workspace", "--all-targets", "--quiet"])
             .args(strict))?;
+        // And as most people have it, without HTTP.
+        run(cargo()
+            .args(["clippy", "--package", "compere", "--quiet"])
+            .args(strict))?;
     } else {
         println!("cargo clippy is not installed: the lints were not run");
     }

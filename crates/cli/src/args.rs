@@ -79,6 +79,10 @@ pub(crate) enum Command {
     Bridge(Bridge),
     /// Show the servers that other apps have, and bring them into a file of our own after a yes.
     Import(Import),
+    /// Your rules on what may be done: what they say of a call.
+    Policy(Policy),
+    /// Audit logs: are they what was written?
+    Audit(Audit),
     /// Show a conversation that was recorded with `--trace`.
     Replay(Replay),
     /// Check what a server does against the requirements of the protocol.
@@ -160,6 +164,87 @@ pub(crate) struct Import {
     pub(crate) yes: bool,
 
     /// Print what was found and what would be done as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check a log to its end, and name the first record that is not what was written.
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The folder of the log.
+    pub(crate) folder: PathBuf,
+
+    /// What the log ended with once, kept elsewhere; may be repeated. Finds that an end was cut off.
+    #[arg(long, value_name = "NUMBER:HASH")]
+    pub(crate) checkpoint: Vec<String>,
+
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Say what becomes of a call, and which rule decides.
+    Explain(Explain),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The server, by its name in your file.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: String,
+
+    /// The app that asks.
+    #[arg(long, value_name = "NAME", default_value = "local")]
+    pub(crate) app: String,
+
+    /// The tool that is called.
+    #[arg(long, value_name = "NAME", group = "about")]
+    pub(crate) tool: Option<String>,
+
+    /// The resource that is read.
+    #[arg(long, value_name = "URI", group = "about")]
+    pub(crate) resource: Option<String>,
+
+    /// The prompt that is used.
+    #[arg(long, value_name = "NAME", group = "about")]
+    pub(crate) prompt: Option<String>,
+
+    /// Arguments: `key=value`, `key:=JSON`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) arguments: Vec<String>,
+
+    /// The server says that it only reads.
+    #[arg(long)]
+    pub(crate) claims_read_only: bool,
+
+    /// It is known to only read.
+    #[arg(long)]
+    pub(crate) reads: bool,
+
+    /// The file with the rules, instead of yours.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Print the verdict as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod audit;
 pub(crate) mod bridge;
 pub(crate) mod call;
 pub(crate) mod complete;
@@ -8,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod ping;
+pub(crate) mod policy;
 pub(crate) mod prompts;
 pub(crate) mod read;
 pub(crate) mod replay;

@@ -83,6 +83,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Serve(serve) => commands::serve::run(serve).await,
         Command::Bridge(bridge) => commands::bridge::run(bridge).await,
         Command::Import(import) => commands::import::run(import).await,
+        Command::Audit(audit) => commands::audit::run(audit),
+        Command::Policy(policy) => commands::policy::run(policy),
         Command::Replay(replay) => commands::replay::run(&replay),
         Command::Info(info) => commands::info::run(info).await,
         Command::Tools(tools) => commands::tools::run(tools).await,

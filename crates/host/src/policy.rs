@@ -14,7 +14,7 @@ pub mod rules;
 
 pub use condition::Condition;
 pub use pattern::Pattern;
-pub use rules::{Effect, Origin, Rule, RuleFault, rules};
+pub use rules::{Effect, Origin, Rule, RuleFault, in_file, rules};
 
 use std::fmt;
 

@@ -29,19 +29,16 @@ struct Seen {
 
 pub(crate) async fn run(import: Import) -> Result<ExitCode, Failure> {
     let home = std::env::home_dir();
-    let config = folder("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
+    let config = settings();
     let claude = folder("CLAUDE_CONFIG_DIR");
     let workspace = import
         .workspace
         .canonicalize()
         .map_err(|error| Failure::usage(format!("{}: {error}", import.workspace.display())))?;
-    let own = import
-        .to
-        .or_else(|| Some(config.as_ref()?.join("compere/compere.json")))
-        .ok_or_else(|| {
-            Failure::usage("there is no home directory to keep servers in")
-                .hint("Name a file with --to FILE.")
-        })?;
+    let own = match import.to {
+        Some(own) => own,
+        None => own_file().map_err(|failure| failure.hint("Name a file with --to FILE."))?,
+    };
     let places = places(&Folders {
         home: home.as_deref(),
         config: config.as_deref(),
@@ -80,6 +77,17 @@ pub(crate) async fn run(import: Import) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where programs keep their settings.
+fn settings() -> Option<PathBuf> {
+    folder("XDG_CONFIG_HOME").or_else(|| Some(std::env::home_dir()?.join(".config")))
+}
+
+/// The file of the person.
+pub(crate) fn own_file() -> Result<PathBuf, Failure> {
+    let settings = settings().map(|settings| settings.join("compere/compere.json"));
+    settings.ok_or_else(|| Failure::usage("there is no home directory to keep settings in"))
+}
+
 /// A folder that a variable names, if it is an absolute one.
 fn folder(variable: &str) -> Option<PathBuf> {
     let path = PathBuf::from(std::env::var_os(variable)?);
@@ -101,7 +109,7 @@ fn look(places: Vec<Place>, own: &Path, workspace: &Path) -> Result<Vec<Seen>, F
 }
 
 /// The text of a file, if it is there. No more is read than a file of servers may hold.
-fn text_of(path: &Path) -> Result<Option<String>, Failure> {
+pub(crate) fn text_of(path: &Path) -> Result<Option<String>, Failure> {
     let failed = |error| Failure::usage(format!("{}: {error}", path.display()));
     // A pipe would wait for somebody to write into it.
     match std::fs::metadata(path) {

@@ -192,6 +192,22 @@ pub fn rules(policy: &Value) -> Result<Vec<Rule>, Vec<RuleFault>> {
     }
 }
 
+/// The rules of our own file; none if it has no `policy`. The errors are words for a person.
+pub fn in_file(text: &str) -> Result<Vec<Rule>, Vec<String>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let file = crate::config::jsonc::parse(text).map_err(|why| vec![why])?;
+    match file {
+        None => Ok(Vec::new()),
+        Some(Value::Object(members)) => match members.get("policy") {
+            None => Ok(Vec::new()),
+            Some(policy) => {
+                rules(policy).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+            }
+        },
+        Some(_) => Err(vec!["the file holds no object".to_owned()]),
+    }
+}
+
 fn rule(members: &Map<String, Value>) -> Result<Rule, String> {
     let said = [Effect::Allow, Effect::Ask, Effect::Deny]
         .into_iter()
