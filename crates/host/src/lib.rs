@@ -1,7 +1,8 @@
 //! The host: takes the servers that a person already has and stands between them and the apps that
 //! use them.
 //!
-//! So far it reads configuration ([`config`]), decides by rules ([`policy`]) and keeps an audit log
+//! So far it reads configuration ([`config`]), knows what was approved ([`pins`]),
+//! decides by rules ([`policy`]) and keeps an audit log
 //! ([`audit`]). It reads no
 //! environment and no home directory: whoever calls it says what there is.
 
@@ -9,4 +10,5 @@
 
 pub mod audit;
 pub mod config;
+pub mod pins;
 pub mod policy;
