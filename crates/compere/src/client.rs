@@ -91,7 +91,7 @@ pub struct ClientBuilder {
     limits: Limits,
     revisions: Vec<Revision>,
     roots: Option<Vec<Root>>,
-    handlers: Handlers,
+    pub(crate) handlers: Handlers,
     ping: Option<PingPlan>,
     offer: Option<Revision>,
 }
@@ -300,13 +300,13 @@ impl ClientBuilder {
     ) {
         self.info = info;
         self.offer = offer;
-        self.handlers.front = Some(front);
+        self.handlers.ahead = Some(front);
     }
 
     /// In a [`Relay`](crate::Relay): the number of the session of the client in front, as wire logs
     /// have it.
     pub fn session_in_front(&self) -> Option<u64> {
-        Some(self.handlers.front.as_ref()?.session)
+        self.handlers.ahead.as_ref()?.session()
     }
 
     /// Connects and does the handshake. Needs a tokio runtime; the connection runs as a task of
@@ -377,8 +377,8 @@ impl ClientBuilder {
             let said = [("form", forms && urls), ("url", urls)];
             capabilities.elicitation = Some(parts(&said));
         }
-        if let Some(front) = &self.handlers.front {
-            capabilities = front.capabilities.clone();
+        if let Some(ahead) = &self.handlers.ahead {
+            capabilities = ahead.capabilities();
         }
         let mut config = SessionConfig::new(self.info.clone());
         config.revisions.clone_from(&self.revisions);

@@ -23,6 +23,7 @@ mod driver;
 mod error;
 
 pub mod client;
+pub mod gateway;
 pub mod relay;
 pub mod server;
 pub mod text;

@@ -62,8 +62,44 @@ const PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// How many tasks of one client have their progress passed on at the same time.
 const TASKS_HEARD: usize = 64;
 
+/// What answers for a session in our place.
+pub(crate) trait Behind: Send + Sync {
+    /// What the client is told of it.
+    fn config(&self) -> Arc<SessionConfig>;
+
+    /// Begins to answer a request of the client, in the revision of its session.
+    fn request(
+        &self,
+        inbound: &Inbound<'_>,
+        route: Route,
+        revision: Revision,
+        context: &mut Context<'_>,
+    ) -> Started;
+
+    /// Takes a notification of the client.
+    fn notification(&self, method: Method, params: &Params<'_>);
+
+    /// The client is ready to be asked.
+    fn initialized(&self);
+}
+
+/// A client whose session is about to begin.
+pub(crate) struct Arriving {
+    pub(crate) id: u64,
+    pub(crate) peer: Peer,
+    pub(crate) principal: Arc<str>,
+    pub(crate) asked: InitializeParams,
+    pub(crate) limits: Limits,
+    /// What the session is to begin with, as far as it is not the one behind that says so.
+    pub(crate) config: Arc<SessionConfig>,
+}
+
+/// Finds what answers for a session.
+pub(crate) type Opener =
+    Arc<dyn Fn(Arriving) -> BoxFuture<Result<Arc<dyn Behind>>> + Send + Sync>;
+
 /// Connects to the server behind, for one client.
-pub(crate) type Open = Arc<dyn Fn(ClientBuilder) -> BoxFuture<Result<Client>> + Send + Sync>;
+type Open = Arc<dyn Fn(ClientBuilder) -> BoxFuture<Result<Client>> + Send + Sync>;
 
 /// A server that passes everything on to another server.
 #[derive(Clone)]
@@ -101,7 +137,11 @@ impl Relay {
     /// HTTP with sessions only.
     pub fn start(self) -> Result<ServerHandle> {
         let mut server = Server::new("compere", env!("CARGO_PKG_VERSION")).limits(self.limits);
-        server.options.relay = Some(self.open);
+        let open = self.open;
+        server.options.behind = Some(Arc::new(move |arriving| {
+            let open = open.clone();
+            Box::pin(async move { Back::connect(&open, arriving).await.map(|back| back as _) })
+        }));
         server.start()
     }
 }
@@ -127,7 +167,7 @@ pub(crate) struct Opened {
     /// Its number.
     pub(crate) id: u64,
     pub(crate) peer: Peer,
-    pub(crate) back: Option<Arc<Back>>,
+    pub(crate) back: Option<Arc<dyn Behind>>,
 }
 
 /// The request that begins a session.
@@ -159,13 +199,25 @@ impl Opened {
 
     /// If this message begins a session of a relay, connects to the server behind first. `Err` is
     /// the answer to it: there is no server behind.
-    pub(crate) async fn by(core: &ServerCore, id: u64, message: &[u8]) -> Result<Self, Vec<u8>> {
+    pub(crate) async fn by(
+        core: &ServerCore,
+        id: u64,
+        principal: &Arc<str>,
+        message: &[u8],
+    ) -> Result<Self, Vec<u8>> {
         let opened = Self::plain(core, id);
-        let Some((open, opening)) = core.options.relay.as_ref().zip(Opening::read(message)) else {
+        let Some((open, opening)) = core.options.behind.as_ref().zip(Opening::read(message)) else {
             return Ok(opened);
         };
-        let front = Front::new(id, opened.peer.clone(), opening.params.capabilities.clone());
-        match Back::connect(open, core, Arc::new(front), opening.params).await {
+        let arriving = Arriving {
+            id,
+            peer: opened.peer.clone(),
+            principal: principal.clone(),
+            asked: opening.params,
+            limits: core.options.limits.clone(),
+            config: core.session_config(),
+        };
+        match open(arriving).await {
             Ok(back) => Ok(Self {
                 back: Some(back),
                 ..opened
@@ -180,7 +232,7 @@ impl Opened {
     /// What the machine of the session is made with.
     pub(crate) fn config(&self, core: &ServerCore) -> Arc<SessionConfig> {
         match &self.back {
-            Some(back) => back.config.clone(),
+            Some(back) => back.config(),
             None => core.session_config(),
         }
     }
@@ -201,17 +253,14 @@ fn unreachable_server(id: &RawValue, error: &Error) -> Vec<u8> {
 }
 
 impl Back {
-    async fn connect(
-        open: &Open,
-        core: &ServerCore,
-        front: Arc<Front>,
-        asked: InitializeParams,
-    ) -> Result<Arc<Self>> {
+    async fn connect(open: &Open, arriving: Arriving) -> Result<Arc<Self>> {
+        let asked = arriving.asked;
+        let front = Arc::new(Front::new(arriving.id, arriving.peer, asked.capabilities));
         let offer = asked.protocol_version.parse().ok();
-        let mut builder = Client::builder("", "").limits(core.options.limits.clone());
+        let mut builder = Client::builder("", "").limits(arriving.limits);
         builder.relays(asked.client_info, offer, front.clone());
         let client = open(builder).await?;
-        let mut config = core.session_config().as_ref().clone();
+        let mut config = arriving.config.as_ref().clone();
         if let Some(info) = client.server_info() {
             config.info = info.clone();
         }
@@ -244,9 +293,14 @@ impl Back {
             hearing: Mutex::default(),
         }))
     }
+}
 
-    /// Passes a request of the client on.
-    pub(crate) fn request(
+impl Behind for Back {
+    fn config(&self) -> Arc<SessionConfig> {
+        self.config.clone()
+    }
+
+    fn request(
         &self,
         inbound: &Inbound<'_>,
         route: Route,
@@ -283,13 +337,11 @@ impl Back {
         })
     }
 
-    /// Passes a notification of the client on.
-    pub(crate) fn notification(&self, method: Method, params: &Params<'_>) {
+    fn notification(&self, method: Method, params: &Params<'_>) {
         pass::notify(self.client.peer(), method, params.as_json(), Route::GENERAL);
     }
 
-    /// The client is ready to be asked.
-    pub(crate) fn initialized(&self) {
+    fn initialized(&self) {
         self.front.initialized();
     }
 }

@@ -88,7 +88,7 @@ impl Server {
                 on_ended: None,
                 on_subscribe: None,
                 on_unsubscribe: None,
-                relay: None,
+                behind: None,
             },
             states: States::default(),
             tools: Vec::new(),

@@ -25,7 +25,7 @@ use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
 use crate::driver::{Listener, Side, Started};
 use crate::error::{Error, Result};
-use crate::relay::front::Front;
+use crate::relay::front::Ahead;
 
 /// Why a client does not answer.
 #[derive(Debug, Clone)]
@@ -77,8 +77,8 @@ pub(crate) struct Handlers {
     pub(crate) on_log: Option<Arc<dyn Fn(LogMessage) + Send + Sync>>,
     pub(crate) on_changed: Option<Arc<dyn Fn(Changed) + Send + Sync>>,
     pub(crate) on_updated: Option<Arc<dyn Fn(String) + Send + Sync>>,
-    /// Who hears and answers everything instead: a client in front of a relay.
-    pub(crate) front: Option<Arc<Front>>,
+    /// Who hears and answers everything instead: a client in front of a relay, or a host.
+    pub(crate) ahead: Option<Arc<dyn Ahead>>,
 }
 
 /// The roots of a client, changeable while it runs.
@@ -112,8 +112,8 @@ pub(crate) struct ClientSide {
 impl Listener for ClientSide {
     fn notification(&mut self, method: Method, params: &Params<'_>) {
         let handlers = &self.handlers;
-        if let Some(front) = &handlers.front {
-            front.notification(method, params);
+        if let Some(ahead) = &handlers.ahead {
+            ahead.notification(method, params);
             return;
         }
         let changed = |what| {
@@ -170,8 +170,8 @@ impl Side for ClientSide {
         inbound: &Inbound<'_>,
         context: &mut TaskContext<'_>,
     ) -> Started {
-        if let Some(front) = &self.handlers.front {
-            return front.request(&self.peer, inbound, context);
+        if let Some(ahead) = &self.handlers.ahead {
+            return ahead.clone().request(&self.peer, inbound, context);
         }
         let params = &inbound.params;
         match inbound.method {

@@ -20,12 +20,31 @@ use crate::relay::{pass, translate};
 /// Notifications that wait for the client's handshake.
 const WAITING: usize = 256;
 
+/// Who hears what a server says, and answers what it asks, in place of handlers.
+pub(crate) trait Ahead: Send + Sync {
+    /// The number of the session in front, if there is one.
+    fn session(&self) -> Option<u64>;
+
+    /// What the server is told that its client can do.
+    fn capabilities(&self) -> ClientCapabilities;
+
+    /// Begins to answer a question of the server.
+    fn request(
+        self: Arc<Self>,
+        back: &Peer,
+        inbound: &Inbound<'_>,
+        context: &mut Context<'_>,
+    ) -> Started;
+
+    /// Takes a notification of the server.
+    fn notification(&self, method: Method, params: &Params<'_>);
+}
+
 /// One client in front.
 pub(crate) struct Front {
-    /// The number of its session.
-    pub(crate) session: u64,
+    session: u64,
     pub(crate) peer: Peer,
-    pub(crate) capabilities: ClientCapabilities,
+    capabilities: ClientCapabilities,
     state: Mutex<State>,
     initialized: Notify,
 }
@@ -103,9 +122,19 @@ impl Front {
         }
     }
 
-    /// Passes a question of the server on.
-    pub(crate) fn request(
-        self: &Arc<Self>,
+}
+
+impl Ahead for Front {
+    fn session(&self) -> Option<u64> {
+        Some(self.session)
+    }
+
+    fn capabilities(&self) -> ClientCapabilities {
+        self.capabilities.clone()
+    }
+
+    fn request(
+        self: Arc<Self>,
         back: &Peer,
         inbound: &Inbound<'_>,
         context: &mut Context<'_>,
@@ -114,7 +143,7 @@ impl Front {
         let token = inbound.progress_token.clone();
         let call = Arc::new(CallShared::new(back.clone(), token, None, None));
         let asking = call.clone();
-        let front = self.clone();
+        let front = self;
         let params: Box<str> = inbound.params.as_json().into();
         pass::begin(method, call, context, async move {
             front.is_initialized().await;
@@ -129,8 +158,7 @@ impl Front {
         })
     }
 
-    /// Passes a notification of the server on.
-    pub(crate) fn notification(&self, method: Method, params: &Params<'_>) {
+    fn notification(&self, method: Method, params: &Params<'_>) {
         let route = match method {
             Method::Message => self.route(),
             _ => Route::GENERAL,

@@ -2,6 +2,7 @@
 //! and gives the stream back with all of it still to be read.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use compere_proto::connection::outgoing::IdSource;
@@ -29,6 +30,7 @@ const PIECE: usize = 4096;
 pub(crate) async fn read<S: ByteStream + Unpin>(
     core: &ServerCore,
     id: u64,
+    principal: &Arc<str>,
     stream: S,
 ) -> Result<Option<(Replayed<S>, Opened)>> {
     let mut machine = Machine::server(core.session_config(), IdSource::default());
@@ -43,7 +45,7 @@ pub(crate) async fn read<S: ByteStream + Unpin>(
             return Ok(None);
         };
         if Opening::read(&line).is_some() {
-            return match Opened::by(core, id, &line).await {
+            return match Opened::by(core, id, principal, &line).await {
                 Ok(opened) => {
                     let mut head = line;
                     head.push(b'\n');

@@ -135,7 +135,7 @@ pub(crate) fn words(error: &Error) -> String {
 }
 
 /// What was read as JSON is JSON.
-fn raw(json: String) -> Option<Box<RawValue>> {
+pub(crate) fn raw(json: String) -> Option<Box<RawValue>> {
     RawValue::from_string(json).ok()
 }
 

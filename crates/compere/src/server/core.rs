@@ -15,7 +15,7 @@ use serde_json::Map;
 use tokio::sync::Notify;
 
 use crate::driver::peer::Peer;
-use crate::relay::{Open, Opened};
+use crate::relay::{Opened, Opener};
 use crate::server::extract::States;
 use crate::server::registry::Registry;
 use crate::server::reply::ToolError;
@@ -49,8 +49,8 @@ pub(crate) struct ServerOptions {
     pub(crate) on_ended: Option<SessionHook>,
     pub(crate) on_subscribe: Option<SubscribeHook>,
     pub(crate) on_unsubscribe: Option<UnsubscribeHook>,
-    /// Every client gets a connection to another server.
-    pub(crate) relay: Option<Open>,
+    /// What answers for each client in place of what is registered.
+    pub(crate) behind: Option<Opener>,
 }
 
 /// A running server.

@@ -41,12 +41,12 @@ pub(crate) async fn serve<S: ByteStream + Unpin>(
     principal: Arc<str>,
     id: u64,
 ) -> Result<()> {
-    if core.options.relay.is_none() {
+    if core.options.behind.is_none() {
         let opened = Opened::plain(&core, id);
         return connection(&core, stream, principal, opened).run().await;
     }
     let read = tokio::select! {
-        read = opening::read(&core, id, stream) => read?,
+        read = opening::read(&core, id, &principal, stream) => read?,
         () = core.stopping.notified() => None,
     };
     match read {

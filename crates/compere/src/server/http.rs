@@ -213,9 +213,9 @@ impl ServerHandle {
         if let Some(path) = paths.iter().find(|path| !path.starts_with('/')) {
             return Err(Error::setup(format!("a path begins with /: {path:?}")));
         }
-        if self.core().options.relay.is_some() && !options.sessions {
+        if self.core().options.behind.is_some() && !options.sessions {
             return Err(Error::setup(
-                "a relay keeps sessions: its clients have each a server",
+                "relays and gateways keep sessions: each client has its own behind them",
             ));
         }
         let mut sorted = paths.clone();

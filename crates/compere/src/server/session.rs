@@ -12,7 +12,7 @@ use compere_proto::roots::{ListRootsResult, Root};
 use crate::driver::guarded;
 use crate::driver::peer::{Peer, RequestOptions};
 use crate::error::{Error, Result};
-use crate::relay::Back;
+use crate::relay::Behind;
 use crate::server::core::ServerCore;
 use crate::server::handle::ServerHandle;
 
@@ -26,7 +26,7 @@ pub(crate) struct SessionShared {
     pub(crate) id: u64,
     pub(crate) principal: Arc<str>,
     /// The server that answers in our place.
-    pub(crate) back: Option<Arc<Back>>,
+    pub(crate) back: Option<Arc<dyn Behind>>,
     roots: Mutex<KnownRoots>,
     /// What the hook for the end of subscriptions must be told when the connection ends.
     subscribed: Mutex<BTreeSet<String>>,
@@ -46,7 +46,7 @@ impl SessionShared {
         peer: Peer,
         id: u64,
         principal: Arc<str>,
-        back: Option<Arc<Back>>,
+        back: Option<Arc<dyn Behind>>,
     ) -> Self {
         Self {
             core,

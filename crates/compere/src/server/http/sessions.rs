@@ -130,7 +130,7 @@ impl Sessions {
         principal: &Arc<str>,
         message: &[u8],
     ) -> Result<Result<Opened, Vec<u8>>, Full> {
-        if self.core.options.relay.is_none() {
+        if self.core.options.behind.is_none() {
             return Ok(Ok(Opened::plain(&self.core, self.core.next_number())));
         }
         self.make_room(principal)?;
@@ -138,7 +138,7 @@ impl Sessions {
         if self.count() + opening.count > self.core.options.limits.sessions {
             return Err(Full);
         }
-        Ok(Opened::by(&self.core, self.core.next_number(), message).await)
+        Ok(Opened::by(&self.core, self.core.next_number(), principal, message).await)
     }
 
     /// Lists a session. If there is no room, the one of the same principal that is idle for longest
