@@ -77,6 +77,22 @@ pub(crate) enum Command {
     /// Carry a server from one transport to another: standard input and output, HTTP with SSE and
     /// Streamable HTTP, any to any.
     Bridge(Bridge),
+    /// The host: your servers, offered to any app as one, with your consent in between.
+    Up(Up),
+    /// What an app starts to use the host: standard input and output, as any server.
+    Connect(Connect),
+    /// Decide what waits for you.
+    Approve(Approve),
+    /// How the host, its servers and its apps stand.
+    Status(Status),
+    /// What you have granted, and to take it back.
+    Grants(Grants),
+    /// A token with which an app uses the host over HTTP.
+    Token(Token),
+    /// End the host.
+    Stop(Stop),
+    /// What confined servers may touch.
+    Sandbox(Sandbox),
     /// Show the servers that other apps have, and bring them into a file of our own after a yes.
     Import(Import),
     /// Your rules on what may be done: what they say of a call.
@@ -147,6 +163,148 @@ pub(crate) struct Bridge {
 
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+/// Where the host keeps its things.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Host")]
+pub(crate) struct Keeps {
+    /// The folder for grants, approvals and the audit log, instead of the one in your home.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// The file with your servers and rules, instead of the one in your settings.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Let apps read the files below this folder, without asking first; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) offer: Vec<PathBuf>,
+
+    /// Serve apps over HTTP too, on this address of this machine.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) http: Option<SocketAddr>,
+
+    /// Be the server of one app on standard input and output, and end with it.
+    #[arg(long)]
+    pub(crate) stdio: bool,
+
+    /// With --stdio: the name of the app.
+    #[arg(long, value_name = "NAME", requires = "stdio")]
+    pub(crate) app: Option<String>,
+
+    /// There is nobody to ask: refuse what a person would have to agree to.
+    #[arg(long)]
+    pub(crate) no_ask: bool,
+
+    /// How long an app waits for you before it is told to try again, such as `45s`.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) hold: Option<humantime::Duration>,
+
+    /// As `connect` starts it.
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// The name by which you know the app; without, what it says that it is.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// Stay when nothing waits any more.
+    #[arg(long)]
+    pub(crate) stay: bool,
+
+    /// Print what waits as JSON, and decide nothing.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Grants {
+    #[command(subcommand)]
+    pub(crate) command: Option<GrantsCommand>,
+
+    /// Print it as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GrantsCommand {
+    /// Show them.
+    List,
+    /// Take one back.
+    Revoke {
+        /// Its name, as `list` shows it.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// The app.
+    pub(crate) app: String,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sandbox {
+    #[command(subcommand)]
+    pub(crate) command: SandboxCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// What a server of your file may touch, and what stays open.
+    Explain {
+        /// The server.
+        server: String,
+
+        #[command(flatten)]
+        keeps: Keeps,
+
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]

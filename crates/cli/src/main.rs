@@ -8,9 +8,11 @@ mod arguments;
 mod candidates;
 mod commands;
 mod connected;
+mod desk;
 mod doctor;
 mod elicitation;
 mod failure;
+mod hosted;
 mod listening;
 mod output;
 mod person;
@@ -29,10 +31,18 @@ use crate::args::{Arguments, Bridge, Command, Serve};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
+    // Before there is a second thread: what the launcher takes away is taken from this one.
+    let mut words = std::env::args_os().skip(1);
+    if words
+        .next()
+        .is_some_and(|word| word == compere_host::sandbox::COMMAND)
+    {
+        return compere_host::sandbox::launch(words);
+    }
     let arguments = Arguments::parse();
     let level = match arguments.verbose {
         // What happens between two others is nowhere else to be seen.
-        0 if matches!(arguments.command, Command::Bridge(_)) => {
+        0 if matches!(arguments.command, Command::Bridge(_) | Command::Up(_)) => {
             tracing_subscriber::filter::LevelFilter::WARN
         }
         0 => tracing_subscriber::filter::LevelFilter::ERROR,
@@ -54,6 +64,9 @@ fn main() -> ExitCode {
                 .build()
         }
         // One connection needs one thread; handlers that block have a pool of their own.
+        Command::Up(up) if !up.stdio => tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build(),
         _ => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             // A handful of descriptors is watched; the default has room for a thousand events.
@@ -82,6 +95,14 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Serve(serve) => commands::serve::run(serve).await,
         Command::Bridge(bridge) => commands::bridge::run(bridge).await,
+        Command::Up(up) => commands::up::run(up).await,
+        Command::Connect(connect) => commands::connect::run(&connect),
+        Command::Approve(approve) => commands::approve::run(&approve),
+        Command::Status(status) => commands::status::run(&status),
+        Command::Grants(grants) => commands::status::grants(&grants),
+        Command::Token(token) => commands::up::token(&token.keeps, &token.app),
+        Command::Stop(stop) => commands::status::stop(&stop),
+        Command::Sandbox(sandbox) => commands::sandbox::run(&sandbox),
         Command::Import(import) => commands::import::run(import).await,
         Command::Audit(audit) => commands::audit::run(audit),
         Command::Policy(policy) => commands::policy::run(policy),

@@ -162,20 +162,7 @@ fn root_of(directory: &Path) -> Result<Root, Failure> {
     let path = directory
         .canonicalize()
         .map_err(|error| Failure::usage(format!("--root {}: {error}", directory.display())))?;
-    let encoded: String = path
-        .to_string_lossy()
-        .bytes()
-        .map(|byte| match byte {
-            b'/' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-            _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect();
-    let name = path.file_name().map_or_else(
-        || "/".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    );
-    Ok(Root::new(format!("file://{encoded}")).name(name))
+    Ok(Root::at(&path))
 }
 
 /// A server over HTTP with its headers. Their values may be secrets and are shown nowhere.

@@ -588,6 +588,11 @@ impl Client {
             .await
     }
 
+    /// Is the connection over?
+    pub fn has_ended(&self) -> bool {
+        self.inner.ended.borrow().is_some()
+    }
+
     /// Told how the connection ended.
     pub(crate) fn ended(&self) -> watch::Receiver<Option<Result<()>>> {
         self.inner.ended.clone()

@@ -95,8 +95,7 @@ pub(crate) struct Arriving {
 }
 
 /// Finds what answers for a session.
-pub(crate) type Opener =
-    Arc<dyn Fn(Arriving) -> BoxFuture<Result<Arc<dyn Behind>>> + Send + Sync>;
+pub(crate) type Opener = Arc<dyn Fn(Arriving) -> BoxFuture<Result<Arc<dyn Behind>>> + Send + Sync>;
 
 /// Connects to the server behind, for one client.
 type Open = Arc<dyn Fn(ClientBuilder) -> BoxFuture<Result<Client>> + Send + Sync>;

@@ -16,7 +16,7 @@ pub mod verify;
 
 use std::time::Duration;
 
-pub use log::{Durability, Log, LogError};
+pub use log::{Durability, Log, LogError, Opened};
 pub use record::{Kind, Record};
 pub use verify::{Broken, Summary, verify};
 

@@ -10,9 +10,11 @@ pub mod import;
 pub(crate) mod jsonc;
 pub mod places;
 pub mod read;
+pub mod settings;
 pub mod write;
 
 pub use dialect::Dialect;
 pub use expand::{Expanded, Surroundings, Unresolved};
 pub use places::{Place, Scope, places};
 pub use read::{Entry, Fault, Input, Launch, Note, Read, read};
+pub use settings::{AppSettings, HostFile, Settings};

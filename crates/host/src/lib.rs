@@ -10,5 +10,14 @@
 
 pub mod audit;
 pub mod config;
+pub mod consent;
+pub mod door;
+mod hex;
+pub mod host;
+pub mod naming;
 pub mod pins;
 pub mod policy;
+pub mod sandbox;
+pub mod servers;
+mod session;
+pub mod state;

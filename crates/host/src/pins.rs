@@ -117,6 +117,11 @@ impl Pins {
             .filter(move |item| item.kind == kind && !names.contains(&item.name.as_str()))
     }
 
+    /// What was approved of an item.
+    pub fn get(&self, item: &Item) -> Option<&Pin> {
+        self.pins.get(item)
+    }
+
     /// The pins, to be kept.
     pub fn iter(&self) -> impl Iterator<Item = (&Item, &Pin)> {
         self.pins.iter()

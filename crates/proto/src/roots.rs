@@ -60,6 +60,23 @@ impl fmt::Display for InvalidRoot {
 impl std::error::Error for InvalidRoot {}
 
 impl Root {
+    /// A folder of this machine, by its absolute path, named as the folder is.
+    pub fn at(folder: &std::path::Path) -> Self {
+        let path = folder.to_string_lossy();
+        let mut uri = String::from("file://");
+        for byte in path.bytes() {
+            match byte {
+                b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(char::from(byte)),
+                _ if byte.is_ascii_alphanumeric() => uri.push(char::from(byte)),
+                _ => {
+                    let _ = fmt::Write::write_fmt(&mut uri, format_args!("%{byte:02X}"));
+                }
+            }
+        }
+        let name = folder.file_name().map(std::ffi::OsStr::to_string_lossy);
+        Self::new(uri).name(name.unwrap_or("/".into()))
+    }
+
     /// Checks that the URI is `file://`, absolute, and free of `..` in any encoding.
     pub fn validate(&self) -> Result<(), InvalidRoot> {
         let path = self

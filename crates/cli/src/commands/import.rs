@@ -78,7 +78,7 @@ pub(crate) async fn run(import: Import) -> Result<ExitCode, Failure> {
 }
 
 /// Where programs keep their settings.
-fn settings() -> Option<PathBuf> {
+pub(crate) fn settings() -> Option<PathBuf> {
     folder("XDG_CONFIG_HOME").or_else(|| Some(std::env::home_dir()?.join(".config")))
 }
 

@@ -121,7 +121,6 @@ impl Front {
             notified.await;
         }
     }
-
 }
 
 impl Ahead for Front {

@@ -123,8 +123,18 @@ impl ServerHandle {
 
     /// Serves one connection on any stream of bytes. Cancel safety as [`ServerHandle::serve`].
     pub async fn serve_on<S: ByteStream + Unpin>(&self, stream: S) -> Result<()> {
+        self.serve_for(LOCAL, stream).await
+    }
+
+    /// Serves one connection of somebody who is known: see
+    /// [`Session::principal`](crate::Session::principal). Cancel safety as [`ServerHandle::serve`].
+    pub async fn serve_for<S: ByteStream + Unpin>(
+        &self,
+        principal: impl Into<Arc<str>>,
+        stream: S,
+    ) -> Result<()> {
         let number = self.core.next_number();
-        dispatch::serve(self.core.clone(), stream, LOCAL.into(), number).await
+        dispatch::serve(self.core.clone(), stream, principal.into(), number).await
     }
 
     /// Serves one connection until it ends or SIGTERM or SIGINT comes; what still runs then gets

@@ -64,6 +64,7 @@ pub struct Command {
     environment: BTreeMap<OsString, OsString>,
     directory: Option<PathBuf>,
     on_stderr: Option<OnStderr>,
+    on_start: Option<Arc<dyn Fn(u32) + Send + Sync>>,
     exit_wait: Duration,
 }
 
@@ -76,6 +77,7 @@ impl Command {
             environment: BTreeMap::new(),
             directory: None,
             on_stderr: None,
+            on_start: None,
             exit_wait: EXIT_WAIT,
         }
     }
@@ -136,6 +138,13 @@ impl Command {
         self
     }
 
+    /// Called with the number of its process once it is started.
+    #[must_use]
+    pub fn on_start(mut self, on_start: impl Fn(u32) + Send + Sync + 'static) -> Self {
+        self.on_start = Some(Arc::new(on_start));
+        self
+    }
+
     /// How long it may take to exit once its stdin is closed, and again after SIGTERM, before
     /// SIGKILL. Default two seconds each.
     #[must_use]
@@ -171,6 +180,9 @@ impl Command {
                 error,
             )
         })?;
+        if let (Some(on_start), Some(id)) = (&self.on_start, child.id()) {
+            on_start(id);
+        }
         let group = child
             .id()
             .and_then(|id| i32::try_from(id).ok())

@@ -3,7 +3,7 @@
 //! Spec: <https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#stdio>
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use crate::transport::ByteStream;
@@ -22,9 +22,17 @@ pub struct Stdio {
 impl Stdio {
     /// Takes both. Must be called inside a tokio runtime with I/O enabled.
     pub fn new() -> io::Result<Self> {
+        let input = io::stdin().as_fd().try_clone_to_owned()?;
+        let output = io::stdout().as_fd().try_clone_to_owned()?;
+        Self::of(input, output)
+    }
+
+    /// Those of another process, which handed them over. Must be called inside a tokio runtime with
+    /// I/O enabled.
+    pub fn of(input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            reader: Reader::new(io::stdin().as_fd().try_clone_to_owned()?)?,
-            writer: Writer::new(io::stdout().as_fd().try_clone_to_owned()?)?,
+            reader: Reader::new(input)?,
+            writer: Writer::new(output)?,
         })
     }
 }

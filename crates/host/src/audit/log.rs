@@ -4,7 +4,7 @@
 //! record says so; a segment that is damaged is a reason to set the whole log aside and to begin
 //! another one, never to go on behind it.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -221,7 +221,7 @@ impl Writer {
             segment,
             version: VERSION,
             records,
-            after: hex(&hash),
+            after: crate::hex::text(&hash),
         };
         let payload = serde_json::to_vec(&opening)?;
         let (frame, hash) = framed(&hash, &payload);
@@ -265,7 +265,7 @@ impl Writer {
                 Some((_, before)) => *before,
                 None => match serde_json::from_slice::<Opening>(payload) {
                     Ok(opening) if opening.segment == segment => {
-                        let Some(after) = unhex(&opening.after) else {
+                        let Some(after) = crate::hex::read(&opening.after) else {
                             return Ok(None);
                         };
                         state = Some((opening.records, after));
@@ -521,7 +521,7 @@ fn is_behind(folder: &Path, records: u64) -> io::Result<bool> {
 
 /// Always as long, so that it is written over in place and is either what it was or what it is to be.
 fn head_line(records: u64, hash: &Hash) -> String {
-    format!("{records:020} {}\n", hex(hash))
+    format!("{records:020} {}\n", crate::hex::text(hash))
 }
 
 /// Moves a damaged log out of the way, whole.
@@ -536,22 +536,4 @@ fn set_aside(folder: &Path) -> io::Result<PathBuf> {
         }
     }
     Err(io::Error::other("there is no name left for a damaged log"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<Hash> {
-    let mut hash = [0; HASH_BYTES];
-    if text.len() != 2 * HASH_BYTES {
-        return None;
-    }
-    for (byte, place) in hash.iter_mut().zip((0..text.len()).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(place..place + 2)?, 16).ok()?;
-    }
-    Some(hash)
 }

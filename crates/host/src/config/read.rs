@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::config::expand::expand;
 use crate::config::jsonc;
+use crate::config::settings::{MEMBERS, Settings};
 use crate::config::{Dialect, Place, Surroundings, Unresolved};
 
 /// A file larger than this is no file of servers.
@@ -46,6 +47,8 @@ pub struct Entry {
     pub enabled: bool,
     /// What of it is read otherwise than its app would.
     pub notes: Vec<Note>,
+    /// What only our own file says of it.
+    pub settings: Settings,
 }
 
 /// How a server is reached.
@@ -346,12 +349,20 @@ fn entry(name: &str, value: &Map<String, Value>, dialect: Dialect) -> Result<Ent
     let launch = launch(&mut members)?;
     let disabled = members.flag("disabled")?.unwrap_or(false);
     let enabled = members.flag("enabled")?.unwrap_or(true) && !disabled;
+    let settings = match dialect {
+        Dialect::Compere => {
+            members.seen.extend(MEMBERS);
+            Settings::of(value)?
+        }
+        _ => Settings::default(),
+    };
     Ok(Entry {
         name: name.to_owned(),
         dialect,
         launch,
         enabled,
         notes: members.notes(),
+        settings,
     })
 }
 

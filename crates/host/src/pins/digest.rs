@@ -30,11 +30,7 @@ pub fn digest(item: &Item, definition: &Value) -> Digest {
     hash.update(b"\0");
     hash.update(canonical(definition).as_bytes());
     let bytes: [u8; 32] = hash.finalize().into();
-    let mut text = String::with_capacity(64);
-    for byte in bytes {
-        let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
-    }
-    Digest(text)
+    Digest(crate::hex::text(&bytes))
 }
 
 /// One text for all ways in which a value can be written: members in the order of their names, no white

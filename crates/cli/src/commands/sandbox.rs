@@ -1,0 +1,86 @@
+//! `compere sandbox explain`: what a server of yours may touch, and what stays open.
+
+use std::process::ExitCode;
+
+use compere::serde_json::json;
+use compere::text::escape_line;
+use compere_host::config::{HostFile, Surroundings};
+use compere_host::sandbox::STAYS_OPEN;
+use compere_host::servers::launch::{Digests, Way, confined, launching};
+
+use crate::args::{Sandbox, SandboxCommand};
+use crate::commands::import::text_of;
+use crate::failure::Failure;
+use crate::{hosted, output};
+
+pub(crate) fn run(sandbox: &Sandbox) -> Result<ExitCode, Failure> {
+    let SandboxCommand::Explain {
+        server,
+        keeps,
+        json: as_json,
+    } = &sandbox.command;
+    let options = hosted::options(keeps)?;
+    let text = text_of(&options.file)?.unwrap_or_default();
+    let file = HostFile::read(&text, &options.file);
+    let entry = file.entries.iter().find(|entry| entry.name == *server);
+    let entry = entry.ok_or_else(|| {
+        Failure::usage(format!(
+            "{} has no server {}",
+            options.file.display(),
+            escape_line(server)
+        ))
+    })?;
+    let machine = &options.machine;
+    let variable = |name: &str| std::env::var(name).ok();
+    // What is secret makes no difference to what it may touch.
+    let surroundings = Surroundings {
+        variable: &variable,
+        input: &|_| Some(String::new()),
+        file: &|_| Some(String::new()),
+        workspace: None,
+        home: machine.home.as_deref(),
+    };
+    let launching = launching(entry, machine, &surroundings, &Digests::default(), &[0; 32]);
+    let launching = launching.map_err(Failure::usage)?;
+    let Way::Program(program) = &launching.way else {
+        return Err(Failure::usage(format!(
+            "{} is reached at an address: nothing of this machine is given to it, and nothing here confines it",
+            escape_line(server)
+        )));
+    };
+    if *as_json {
+        output::json(&json!({
+            "server": server,
+            "confined": program.profile.is_some(),
+            "profile": program.profile,
+            "stays_open": match program.profile {
+                Some(_) => STAYS_OPEN.to_vec(),
+                None => vec!["everything that you can do yourself"],
+            },
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines = Vec::new();
+    match &program.profile {
+        None => lines.push(
+            "It is not confined: it can read and change all that you can, and reach whatever you can."
+                .to_owned(),
+        ),
+        Some(profile) => {
+            for fact in confined(profile, &program.roots) {
+                lines.push(format!("It {}.", escape_line(&fact)));
+            }
+            lines.push("To run at all, it may read and run what is in:".to_owned());
+            let run = profile.run.iter();
+            lines.extend(run.map(|path| format!("  {}", escape_line(&path.display().to_string()))));
+            lines.push("and read:".to_owned());
+            let read = profile.read.iter();
+            lines.extend(read.map(|path| format!("  {}", escape_line(&path.display().to_string()))));
+            lines.push("It gets no privileges, no devices, no signals to others, at most 1,024 open files, 2 GiB of memory for each process and files of 1 GiB.".to_owned());
+            lines.push("What stays open:".to_owned());
+            lines.extend(STAYS_OPEN.iter().map(|open| format!("  {open}")));
+        }
+    }
+    output::text(&lines.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,428 @@
+//! What waits for a person: questions that doors show and answer.
+//!
+//! Equal questions are one. A question is open until somebody answers it or its time is over, whether
+//! anybody still waits for it or not; the first answer wins.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::consent::{OPEN_FOR, REFUSALS, Wanted};
+
+/// Questions of one app that may be open.
+const PER_APP: usize = 64;
+/// Refused questions that are remembered for a session.
+const REMEMBERED: usize = 1_024;
+
+/// What a question is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "about")]
+pub enum Topic {
+    /// An app wants something of a server.
+    Call(Asking),
+    /// A server wants to be started as said.
+    Launch {
+        /// The server.
+        server: String,
+        /// What is known of how it is started: facts, one a line.
+        facts: Vec<String>,
+        /// What is to be known before saying yes.
+        warnings: Vec<String>,
+        /// What was approved before, if anything; then the difference.
+        changes: Vec<String>,
+        /// Its digest: the answer is to this.
+        digest: String,
+    },
+    /// A server offers what nobody has seen, or other than what was approved.
+    Definitions {
+        /// The server.
+        server: String,
+        /// What it offers, one after the other.
+        items: Vec<Offered>,
+        /// The digest of all that is shown: the answer is to this.
+        digest: String,
+    },
+}
+
+/// What an app wants, as a person is shown it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asking {
+    /// The app.
+    pub app: String,
+    /// The server.
+    pub server: String,
+    /// The method of the protocol.
+    pub method: String,
+    /// The tool, prompt or URI, as the server calls it.
+    pub name: String,
+    /// How the server describes it: its words.
+    pub description: String,
+    /// The arguments, all of them.
+    pub arguments: Value,
+    /// What the host has found out about the arguments: where paths lead, which hosts are meant.
+    pub facts: Vec<String>,
+    /// What differs from the last call that was approved.
+    pub changes: Vec<String>,
+    /// Why a person is asked.
+    pub rule: String,
+    /// The shape of it.
+    pub shape: String,
+}
+
+/// A definition that waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Tool, prompt, template or instructions.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// How it is described: the server's words.
+    pub description: String,
+    /// What has changed since it was approved, field by field; empty if it is new.
+    pub changes: Vec<String>,
+    /// What is to be known: hidden text, names that look alike.
+    pub warnings: Vec<String>,
+}
+
+/// An open question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// Its number.
+    pub id: u64,
+    /// When it was asked, in seconds since 1970.
+    pub at: u64,
+    /// Until when it is open; `None` for as long as there is reason to ask.
+    pub until: Option<u64>,
+    /// How many wait for it right now.
+    pub waiting: usize,
+    /// What it is about.
+    pub topic: Topic,
+}
+
+/// What a person says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "say")]
+pub enum Answer {
+    /// Yes, for this time.
+    Once,
+    /// Yes, and in this session for what has this shape.
+    Session {
+        /// The shape.
+        shape: String,
+    },
+    /// Yes, from now on for exactly this.
+    Exactly {
+        /// For so many seconds; for ever if nothing is said.
+        #[serde(default)]
+        lasts: Option<u64>,
+    },
+    /// Yes, from now on for what has this shape.
+    Shape {
+        /// The shape.
+        shape: String,
+        /// For so many seconds; for ever if nothing is said.
+        #[serde(default)]
+        lasts: Option<u64>,
+    },
+    /// Yes, for this time, with these arguments instead. They are judged again.
+    Edit {
+        /// The arguments.
+        arguments: Value,
+    },
+    /// Yes to a launch or to definitions, as they were shown.
+    Approve {
+        /// The digest of what was shown.
+        digest: String,
+        /// Definitions that are to wait on, by name.
+        #[serde(default)]
+        except: Vec<String>,
+        /// Tools of which the person says that they only read, by name.
+        #[serde(default)]
+        reads: Vec<String>,
+    },
+    /// No.
+    Deny {
+        /// Why; the model gets to read it.
+        #[serde(default)]
+        reason: String,
+    },
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolution {
+    /// What was said.
+    pub answer: Answer,
+    /// Who said it, and by which door.
+    pub who: String,
+}
+
+/// Why an answer does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rejected {
+    /// There is no such question, or it is answered or over.
+    Gone,
+    /// Such a question is not answered like this.
+    Misfit,
+    /// It could not be kept; why.
+    NotKept(String),
+}
+
+impl std::fmt::Display for Rejected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the question is answered or over"),
+            Self::Misfit => f.write_str("such a question is not answered like this"),
+            Self::NotKept(why) => write!(f, "the answer could not be kept: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// Someone who waits for a question.
+#[derive(Debug)]
+pub struct Ticket {
+    /// The question.
+    pub id: u64,
+    resolved: watch::Receiver<Option<Resolution>>,
+    inbox: Arc<Inner>,
+}
+
+impl Ticket {
+    /// Waits for the answer. `None`: the time of the question is over.
+    ///
+    /// Cancel safety: may be called again.
+    pub async fn answer(&mut self) -> Option<Resolution> {
+        let resolved = self.resolved.wait_for(Option::is_some).await;
+        resolved.ok().and_then(|resolution| resolution.clone())
+    }
+
+    /// Waits no longer: gives the answer if it came just now. If not, whoever answers from now on knows
+    /// that nobody waits.
+    pub fn leave(self) -> Option<Resolution> {
+        let state = self.inbox.lock();
+        let resolved = self.resolved.borrow().clone();
+        drop(state);
+        resolved
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.inbox.lock();
+        if let Some(entry) = state.open.get_mut(&self.id) {
+            entry.question.waiting -= 1;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    question: Question,
+    same: String,
+    /// What an app wants; `None` for questions of the host itself.
+    wanted: Option<Wanted>,
+    resolve: watch::Sender<Option<Resolution>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: u64,
+    open: BTreeMap<u64, Entry>,
+    /// How often a session was refused the same.
+    refused: HashMap<(u64, String), usize>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn touch(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+}
+
+/// All open questions. Clones are the same inbox.
+#[derive(Debug, Clone)]
+pub struct Inbox {
+    inner: Arc<Inner>,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                state: Mutex::default(),
+                changed: watch::Sender::new(0),
+            }),
+        }
+    }
+}
+
+/// Why a question is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAsked {
+    /// It was refused too often in this session.
+    RefusedBefore,
+    /// The app has too many open questions.
+    TooMany,
+}
+
+impl State {
+    fn open(&mut self, same: &str, now: u64, topic: Topic, wanted: Option<Wanted>) -> u64 {
+        self.last += 1;
+        let is_call = wanted.is_some();
+        let entry = Entry {
+            question: Question {
+                id: self.last,
+                at: now,
+                until: is_call.then_some(now + OPEN_FOR.as_secs()),
+                waiting: 0,
+                topic,
+            },
+            same: same.to_owned(),
+            wanted,
+            resolve: watch::Sender::new(None),
+        };
+        self.open.insert(self.last, entry);
+        self.last
+    }
+}
+
+impl Inbox {
+    /// Asks, or joins those who ask the same.
+    pub fn ask(
+        &self,
+        wanted: &Wanted,
+        now: u64,
+        asking: impl FnOnce() -> Asking,
+    ) -> Result<Ticket, NotAsked> {
+        self.expire(now);
+        let same = wanted.same();
+        let mut state = self.inner.lock();
+        let refused = state.refused.get(&(wanted.session, same.clone()));
+        if refused.is_some_and(|times| *times >= REFUSALS) {
+            return Err(NotAsked::RefusedBefore);
+        }
+        let joined = state.open.values().find(|entry| entry.same == same);
+        let id = match joined.map(|entry| entry.question.id) {
+            Some(id) => id,
+            None => {
+                let of_app = |entry: &&Entry| {
+                    let of = entry.wanted.as_ref();
+                    of.is_some_and(|of| of.app == wanted.app)
+                };
+                if state.open.values().filter(of_app).count() >= PER_APP {
+                    return Err(NotAsked::TooMany);
+                }
+                state.open(&same, now, Topic::Call(asking()), Some(wanted.clone()))
+            }
+        };
+        let entry = state.open.get_mut(&id).ok_or(NotAsked::TooMany)?;
+        entry.question.waiting += 1;
+        let ticket = Ticket {
+            id,
+            resolved: entry.resolve.subscribe(),
+            inbox: self.inner.clone(),
+        };
+        drop(state);
+        self.inner.touch();
+        Ok(ticket)
+    }
+
+    /// A question of the host itself, one for each `same`: open until it is answered or withdrawn.
+    pub fn post(&self, same: &str, now: u64, topic: Topic) {
+        let mut state = self.inner.lock();
+        if let Some(entry) = state.open.values().find(|entry| entry.same == same) {
+            if entry.question.topic == topic {
+                return;
+            }
+            // Who is about to answer has seen another one.
+            let id = entry.question.id;
+            state.open.remove(&id);
+        }
+        state.open(same, now, topic, None);
+        drop(state);
+        self.inner.touch();
+    }
+
+    /// There is no reason to ask this any more.
+    pub fn withdraw(&self, same: &str) {
+        self.retain(|entry| entry.same != same);
+    }
+
+    /// What is open now, oldest first.
+    pub fn questions(&self, now: u64) -> Vec<Question> {
+        self.expire(now);
+        let state = self.inner.lock();
+        let questions = state.open.values();
+        questions.map(|entry| entry.question.clone()).collect()
+    }
+
+    /// Closes those whose time is over.
+    pub fn expire(&self, now: u64) {
+        self.retain(|entry| entry.question.until.is_none_or(|until| now < until));
+    }
+
+    fn retain(&self, stays: impl Fn(&Entry) -> bool) {
+        let mut state = self.inner.lock();
+        let before = state.open.len();
+        state.open.retain(|_, entry| stays(entry));
+        let changed = state.open.len() != before;
+        drop(state);
+        if changed {
+            self.inner.touch();
+        }
+    }
+
+    /// Answers a question. `keep` is called with it, and with what is wanted, once it is sure that this
+    /// answer is the first; whoever waits is told only after it has returned well.
+    pub fn answer(
+        &self,
+        id: u64,
+        resolution: Resolution,
+        now: u64,
+        keep: impl FnOnce(&Question, Option<&Wanted>) -> Result<(), Rejected>,
+    ) -> Result<Question, Rejected> {
+        self.expire(now);
+        let mut state = self.inner.lock();
+        let entry = state.open.get(&id).ok_or(Rejected::Gone)?;
+        keep(&entry.question, entry.wanted.as_ref())?;
+        let Some(entry) = state.open.remove(&id) else {
+            return Err(Rejected::Gone);
+        };
+        if let (Answer::Deny { .. }, Some(wanted)) = (&resolution.answer, &entry.wanted) {
+            if state.refused.len() >= REMEMBERED {
+                state.refused.clear();
+            }
+            let times = state.refused.entry((wanted.session, entry.same));
+            *times.or_default() += 1;
+        }
+        entry.resolve.send_replace(Some(resolution));
+        drop(state);
+        self.inner.touch();
+        Ok(entry.question)
+    }
+
+    /// A session is over: what it was refused need not be remembered.
+    pub fn session_ended(&self, session: u64) {
+        let mut state = self.inner.lock();
+        state.refused.retain(|(of, _), _| *of != session);
+    }
+
+    /// Told with every change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changed.subscribe()
+    }
+}

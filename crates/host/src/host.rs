@@ -1,0 +1,1017 @@
+//! The host: servers, apps, consent and record in one place, for one person.
+//!
+//! It is told where its file and its state are, and what the machine is; it reads no environment. Apps
+//! come in through [`Host::gateway`]; people answer through the methods that doors call.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use compere::ServerHandle;
+use compere::gateway::{Attendant, Gateway};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use crate::audit::{Durability, Kind as RecordKind, Log, LogError, Opened, Record};
+use crate::config::{AppSettings, Entry, Fault, HostFile, Surroundings};
+use crate::consent::{Answer, Consent, Grant, HOLD, Now, Question, Rejected, Resolution, Topic};
+use crate::hex;
+use crate::pins::{Item, Kind, Standing};
+use crate::servers::definitions::{Definitions, changes};
+use crate::servers::launch::{Digests, Launching, Machine, keyed, launching};
+use crate::servers::running::Running;
+use crate::servers::{Approvals, Kept, NotRunning, Server, Stage, launch_item};
+use crate::session::{Attending, Session, Survey};
+use crate::state::{Found, StateError, StateFolder};
+
+/// A process that nobody has asked anything of for so long is ended.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+/// How long an app that comes waits for servers that are being looked at.
+const SETTLING: Duration = Duration::from_secs(3);
+/// How often it is looked for what is over.
+const ROUND: Duration = Duration::from_secs(5);
+/// Calls that are remembered to show what differs from the last one.
+const LAST_CALLS: usize = 1_024;
+
+/// What a host is made of.
+pub struct Options {
+    /// Our file; it need not be there.
+    pub file: PathBuf,
+    /// The folder for what must not be forgotten.
+    pub state: PathBuf,
+    /// The machine.
+    pub machine: Machine,
+    /// Which tools of our own servers only read: the server and the tool.
+    pub own_reads: fn(&str, &str) -> bool,
+    /// Servers besides those of the file, which whoever starts the host has agreed to by doing so.
+    pub offered: Vec<Entry>,
+    /// How long an app waits for a person.
+    pub hold: Duration,
+    /// There is nobody to ask: what would be asked is refused.
+    pub nobody: bool,
+}
+
+impl Options {
+    /// The usual ones.
+    pub fn new(file: PathBuf, state: PathBuf, machine: Machine) -> Self {
+        Self {
+            file,
+            state,
+            machine,
+            own_reads: |_, _| false,
+            offered: Vec::new(),
+            hold: HOLD,
+            nobody: false,
+        }
+    }
+}
+
+/// Why a host does not start.
+#[derive(Debug)]
+pub enum HostError {
+    /// Its state cannot be had.
+    State(StateError),
+    /// The audit log cannot be opened.
+    Audit(io::Error),
+}
+
+impl std::fmt::Display for HostError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::State(error) => error.fmt(f),
+            Self::Audit(error) => write!(f, "the audit log cannot be opened: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for HostError {}
+
+impl From<StateError> for HostError {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}
+
+/// What the file asks for, as it was last read.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    /// Servers by name.
+    pub(crate) servers: BTreeMap<String, Arc<Server>>,
+    /// Apps by name.
+    pub(crate) apps: BTreeMap<String, AppSettings>,
+    /// What is wrong with the file.
+    faults: Vec<Fault>,
+}
+
+/// What apps see has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Epoch(pub(crate) u64);
+
+/// A host.
+pub struct Host {
+    pub(crate) options: Options,
+    state: StateFolder,
+    key: [u8; 32],
+    pub(crate) consent: Consent,
+    log: Log,
+    digests: Digests,
+    catalog: RwLock<Arc<Catalog>>,
+    /// One change of file or approvals at a time.
+    changing: Mutex<()>,
+    sessions: Mutex<HashMap<u64, Weak<Session>>>,
+    next_session: AtomicU64,
+    epoch: watch::Sender<u64>,
+    /// How many servers are being looked at just now.
+    looking: watch::Sender<usize>,
+    last_calls: Mutex<HashMap<(String, String, String), Value>>,
+    /// Approvals of servers, those that the file does not name now included.
+    kept: Mutex<BTreeMap<String, Kept>>,
+    /// Digests of the tokens of apps.
+    tokens: Mutex<BTreeMap<String, String>>,
+    ended: AtomicBool,
+}
+
+/// How a server stands, for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub stage: Stage,
+    /// What is known of how it is started.
+    pub facts: Vec<String>,
+    /// Tools that apps can see.
+    pub tools: usize,
+    /// Things that wait for a person.
+    pub waiting: usize,
+    /// Memory of its processes, in KiB, as the system counts it.
+    pub memory: u64,
+    /// What it wrote to its standard error last.
+    pub last_words: Vec<String>,
+}
+
+/// How the host stands, for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub process: u32,
+    /// Our file.
+    pub file: String,
+    /// What is wrong with it.
+    pub faults: Vec<String>,
+    /// The servers.
+    pub servers: Vec<ServerStatus>,
+    /// The apps that are connected.
+    pub apps: Vec<String>,
+    /// How many questions are open.
+    pub questions: usize,
+}
+
+const PINS: &str = "pins";
+const GRANTS: &str = "grants";
+const TOKENS: &str = "tokens";
+const VERSION: u64 = 1;
+
+impl Host {
+    /// Starts a host. Needs a tokio runtime. What of its state is damaged is set aside and does not
+    /// count.
+    pub fn start(options: Options) -> Result<Arc<Self>, HostError> {
+        let state = StateFolder::take(&options.state)?;
+        let mut said = Vec::new();
+        let mut kept_of = |found: Found<Value>, what: &str| match found {
+            Found::Nothing => None,
+            Found::Kept(value) => Some(value),
+            Found::SetAside(path, why) => {
+                let words = format!(
+                    "the {what} are damaged ({why}) and lie at {}: none of them counts",
+                    path.display()
+                );
+                tracing::warn!("{words}");
+                said.push(words);
+                None
+            }
+        };
+        let grants = kept_of(state.read(GRANTS, VERSION), "grants");
+        let pins = kept_of(state.read(PINS, VERSION), "approvals");
+        let tokens = kept_of(state.read(TOKENS, VERSION), "tokens");
+        let tokens = tokens.and_then(|tokens| serde_json::from_value(tokens).ok());
+        let grants = grants.and_then(|grants| serde_json::from_value(grants).ok());
+        let pins = pins.and_then(|pins| serde_json::from_value(pins).ok());
+        let key = state.secret("digest.key").map_err(StateError::from)?;
+        let (log, opened) = Log::open(&state.path().join("audit")).map_err(HostError::Audit)?;
+        if let Opened::SetAside(path) = &opened {
+            tracing::warn!(path = %path.display(), "the audit log was damaged and set aside");
+        }
+        let folder = state.path().to_owned();
+        let keep = move |grants: &[Grant]| keep_grants(&folder, grants);
+        let consent = Consent::new(Vec::new(), grants.unwrap_or_default(), Box::new(keep));
+        let host = Arc::new(Self {
+            options,
+            state,
+            key,
+            consent,
+            log,
+            digests: Digests::default(),
+            catalog: RwLock::default(),
+            changing: Mutex::default(),
+            sessions: Mutex::default(),
+            next_session: AtomicU64::new(1),
+            epoch: watch::Sender::new(0),
+            looking: watch::Sender::new(0),
+            last_calls: Mutex::default(),
+            kept: Mutex::new(pins.unwrap_or_default()),
+            tokens: Mutex::new(tokens.unwrap_or_default()),
+            ended: AtomicBool::new(false),
+        });
+        for words in said {
+            host.note(words);
+        }
+        host.note("the host starts".to_owned());
+        host.reload();
+        let going = Arc::downgrade(&host);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ROUND).await;
+                let Some(host) = going.upgrade() else { return };
+                host.round().await;
+            }
+        });
+        Ok(host)
+    }
+
+    /// What goes on without anybody asking.
+    async fn round(self: &Arc<Self>) {
+        self.consent.sweep(Now::read());
+        for server in self.catalog().servers.values() {
+            for running in server.take_idle(IDLE) {
+                tracing::debug!(server = server.name, "nothing is asked of it: it is ended");
+                running.close().await;
+            }
+        }
+    }
+
+    /// The door for apps.
+    pub fn gateway(self: &Arc<Self>) -> compere::Result<ServerHandle> {
+        let host = self.clone();
+        let gateway = Gateway::new("compere", env!("CARGO_PKG_VERSION"), move |app| {
+            let host = host.clone();
+            async move {
+                let id = host.next_session.fetch_add(1, Ordering::Relaxed);
+                let session = Session::new(host.clone(), id, app);
+                host.sessions_lock().insert(id, Arc::downgrade(&session));
+                host.settled().await;
+                host.note(format!("the app {} is connected", session.name()));
+                Ok(Arc::new(Attending::new(session)) as Arc<dyn Attendant>)
+            }
+        });
+        gateway.start()
+    }
+
+    fn sessions_lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
+        let sessions = self.sessions_lock();
+        sessions.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// How many apps are connected.
+    pub fn app_count(&self) -> usize {
+        self.sessions().len()
+    }
+
+    /// A session is over: what runs for it ends, what was granted for it is gone.
+    pub(crate) fn session_ended(self: &Arc<Self>, session: u64, app: &str) {
+        self.sessions_lock().remove(&session);
+        self.consent.session_ended(session);
+        self.note(format!("the app {app} has left"));
+        let running: Vec<Arc<Running>> = self
+            .catalog()
+            .servers
+            .values()
+            .filter_map(|server| server.take_running(session))
+            .collect();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                for running in running {
+                    running.close().await;
+                }
+            });
+        }
+        self.epoch.send_modify(|epoch| *epoch += 1);
+    }
+
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        catalog.clone()
+    }
+
+    /// Told when what apps see may have changed, or how servers stand.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(*self.epoch.borrow())
+    }
+
+    /// What apps see may be other than it was.
+    pub(crate) fn changed(&self) {
+        self.epoch.send_modify(|epoch| *epoch += 1);
+        for session in self.sessions() {
+            session.list_changed();
+        }
+    }
+
+    /// The servers.
+    pub fn servers(&self) -> Vec<Arc<Server>> {
+        self.catalog().servers.values().cloned().collect()
+    }
+
+    /// A server by its name.
+    pub fn server(&self, name: &str) -> Option<Arc<Server>> {
+        self.catalog().servers.get(name).cloned()
+    }
+
+    /// Reads our file again. What it still asks for in the same words goes on; the rest starts, stops or
+    /// waits for a person. A file that cannot be read changes nothing. The faults are words for a person.
+    pub fn reload(self: &Arc<Self>) -> Vec<String> {
+        let turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = match std::fs::read_to_string(&self.options.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return vec![format!("{}: {error}", self.options.file.display())],
+        };
+        let file = HostFile::read(&text, &self.options.file);
+        let words = |faults: &[Fault]| faults.iter().map(ToString::to_string).collect();
+        let before = self.catalog();
+        if file.is_unusable() {
+            let catalog = Catalog {
+                servers: before.servers.clone(),
+                apps: before.apps.clone(),
+                faults: file.faults,
+            };
+            let faults = words(&catalog.faults);
+            self.set_catalog(catalog);
+            // Nothing was taken from it. If there never was a good one, nothing is allowed by rules.
+            return faults;
+        }
+        let mut servers = BTreeMap::new();
+        let mut stopped = Vec::new();
+        for entry in file.entries.iter().chain(&self.options.offered) {
+            let name = entry.name.clone();
+            if servers.contains_key(&name) {
+                continue;
+            }
+            let server = match before.servers.get(&name) {
+                Some(server) if server.entry == *entry => server.clone(),
+                other => {
+                    stopped.extend(other.iter().flat_map(|server| server.take_all()));
+                    let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                    let approvals = kept.get(&name).cloned().map(Approvals::from_kept);
+                    Arc::new(Server::new(entry.clone(), approvals.unwrap_or_default()))
+                }
+            };
+            servers.insert(name, server);
+        }
+        for (name, server) in &before.servers {
+            if !servers.contains_key(name) {
+                stopped.extend(server.take_all());
+                self.consent.inbox().withdraw(&same_launch(name));
+                self.consent.inbox().withdraw(&same_definitions(name));
+            }
+        }
+        let faults = words(&file.faults);
+        self.consent.set_rules(file.rules);
+        self.set_catalog(Catalog {
+            servers,
+            apps: file.apps,
+            faults: file.faults,
+        });
+        drop(turn);
+        tokio::spawn(async move {
+            for running in stopped {
+                running.close().await;
+            }
+        });
+        for server in self.servers() {
+            self.look_at(&server);
+        }
+        self.changed();
+        faults
+    }
+
+    fn set_catalog(&self, catalog: Catalog) {
+        let mut current = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(catalog);
+    }
+
+    /// How a server would be started now.
+    pub(crate) fn launching(&self, server: &Server) -> Result<Launching, String> {
+        let machine = &self.options.machine;
+        let variable = |name: &str| {
+            let value = machine.environment.get(&std::ffi::OsString::from(name))?;
+            value.to_str().map(str::to_owned)
+        };
+        let file = |name: &str| secret(&machine.place(name));
+        let surroundings = Surroundings {
+            variable: &variable,
+            input: &|_| None,
+            file: &file,
+            workspace: None,
+            home: machine.home.as_deref(),
+        };
+        launching(
+            &server.entry,
+            machine,
+            &surroundings,
+            &self.digests,
+            &self.key,
+        )
+    }
+
+    /// Finds out how a server stands, and asks a person if its launch is not approved.
+    fn look_at(self: &Arc<Self>, server: &Arc<Server>) {
+        if !server.entry.enabled {
+            return;
+        }
+        let launching = self.launching(server);
+        server.set_launching(launching.clone());
+        let same = same_launch(&server.name);
+        let Ok(launching) = launching else {
+            self.consent.inbox().withdraw(&same);
+            return;
+        };
+        let approvals = server.approvals();
+        let item = launch_item();
+        let changes = match approvals.pins.standing(&item, &launching.pinned) {
+            Standing::Approved => {
+                self.consent.inbox().withdraw(&same);
+                return;
+            }
+            Standing::New => Vec::new(),
+            Standing::Changed(before) => changes(before, &launching.pinned),
+        };
+        let offered = self
+            .options
+            .offered
+            .iter()
+            .any(|entry| *entry == server.entry);
+        if offered {
+            // Whoever started the host said so, just now, in these words.
+            let digest = crate::pins::digest(&item, &launching.pinned).to_string();
+            let who = "the command that started the host";
+            if let Err(error) = self.approve_launch(server, &digest, who) {
+                tracing::warn!(server = server.name, %error, "it cannot be approved");
+            }
+            return;
+        }
+        let topic = Topic::Launch {
+            server: server.name.clone(),
+            facts: launching.facts.clone(),
+            warnings: launching.warnings.clone(),
+            changes,
+            digest: crate::pins::digest(&item, &launching.pinned).to_string(),
+        };
+        let now = Now::read().seconds;
+        self.consent.inbox().post(&same, now, topic);
+    }
+
+    fn approve_launch(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        digest: &str,
+        who: &str,
+    ) -> Result<(), Rejected> {
+        let launching = server.launching().map_err(Rejected::NotKept)?;
+        let item = launch_item();
+        if crate::pins::digest(&item, &launching.pinned).to_string() != digest {
+            return Err(Rejected::Gone);
+        }
+        self.change_approvals(server, |approvals| {
+            approvals.pins.approve(item, launching.pinned.clone());
+            Ok(true)
+        })?;
+        server.forget_failure();
+        let mut record = Record::new(RecordKind::Decision);
+        record.server = server.name.clone();
+        record.name = "launch".to_owned();
+        record.digest = digest.to_owned();
+        record.approver = who.to_owned();
+        record.outcome = "approved".to_owned();
+        self.append_soon(record);
+        self.look_inside(server);
+        Ok(())
+    }
+
+    /// Finds out what a server offers, meanwhile.
+    fn look_inside(self: &Arc<Self>, server: &Arc<Server>) {
+        let (host, server) = (self.clone(), server.clone());
+        self.looking.send_modify(|looking| *looking += 1);
+        tokio::spawn(async move {
+            if let Err(error) = host.survey(&server).await {
+                tracing::warn!(server = server.name, %error, "it is approved, but");
+                host.note(format!("{} is approved, but {error}", server.name));
+            }
+            host.looking.send_modify(|looking| *looking -= 1);
+            host.changed();
+        });
+    }
+
+    /// Waits a little for servers that were approved just now and are being looked at.
+    pub(crate) async fn settled(&self) {
+        let mut looking = self.looking.subscribe();
+        let _ = tokio::time::timeout(SETTLING, looking.wait_for(|looking| *looking == 0)).await;
+    }
+
+    /// Changes what is approved of a server; it is kept before it counts. `change` says whether there is
+    /// anything to keep.
+    fn change_approvals(
+        &self,
+        server: &Server,
+        change: impl FnOnce(&mut Approvals) -> Result<bool, Rejected>,
+    ) -> Result<(), Rejected> {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut approvals = server.approvals().as_ref().clone();
+        if !change(&mut approvals)? {
+            return Ok(());
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = kept.insert(server.name.clone(), approvals.kept());
+        if let Err(error) = self.state.write(PINS, VERSION, &*kept) {
+            match before {
+                Some(before) => kept.insert(server.name.clone(), before),
+                None => kept.remove(&server.name),
+            };
+            return Err(Rejected::NotKept(error.to_string()));
+        }
+        server.set_approvals(approvals);
+        Ok(())
+    }
+
+    /// Starts a server for nobody, to see what it offers.
+    async fn survey(self: &Arc<Self>, server: &Arc<Server>) -> Result<(), NotRunning> {
+        let listener = Arc::new(Survey);
+        let stale = Arc::new(AtomicBool::new(false));
+        let launching = self.launching(server);
+        let machine = &self.options.machine;
+        let started = server.start(0, launching, machine, listener, stale).await;
+        let running = match started {
+            Ok(running) => running,
+            Err(error) => {
+                self.epoch.send_modify(|epoch| *epoch += 1);
+                return Err(error);
+            }
+        };
+        self.seen(server, &running.offers());
+        if let Some(running) = server.take_running(0) {
+            running.close().await;
+        }
+        Ok(())
+    }
+
+    /// A server was asked what it offers: what nobody approved waits for a person. What our own servers
+    /// say needs no approval beyond that of their launch.
+    pub(crate) fn seen(self: &Arc<Self>, server: &Arc<Server>, offers: &Definitions) {
+        for words in &offers.left_out {
+            tracing::warn!(server = server.name, "{words}");
+        }
+        let same = same_definitions(&server.name);
+        let is_own = server
+            .launching()
+            .is_ok_and(|launching| launching.own.is_some());
+        let kept = self.change_approvals(server, |approvals| {
+            let mut is_new = approvals.abilities != offers.abilities;
+            approvals.abilities = offers.abilities;
+            if is_own {
+                is_new |= approvals.take_all_of(offers);
+            }
+            Ok(is_new)
+        });
+        if let Err(error) = kept {
+            tracing::warn!(server = server.name, %error, "what it offers cannot be kept");
+        }
+        let approvals = server.approvals();
+        let waiting = offers.waiting(&approvals.pins);
+        let digest = offers.digest_of_waiting(&approvals.pins);
+        match waiting.is_empty() {
+            true => self.consent.inbox().withdraw(&same),
+            false => {
+                let topic = Topic::Definitions {
+                    server: server.name.clone(),
+                    items: waiting,
+                    digest,
+                };
+                let now = Now::read().seconds;
+                server.set_seen(offers.clone());
+                self.consent.inbox().post(&same, now, topic);
+            }
+        }
+    }
+
+    fn approve_definitions(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        digest: &str,
+        except: &[String],
+        reads: &[String],
+        who: &str,
+    ) -> Result<(), Rejected> {
+        let offers = server.seen().ok_or(Rejected::Gone)?;
+        let except: BTreeSet<&str> = except.iter().map(String::as_str).collect();
+        let mut names = Vec::new();
+        self.change_approvals(server, |approvals| {
+            if offers.digest_of_waiting(&approvals.pins) != digest {
+                return Err(Rejected::Gone);
+            }
+            for (item, (definition, _)) in &offers.items {
+                let known = approvals.pins.standing(item, definition) == Standing::Approved;
+                if known || except.contains(item.name.as_str()) {
+                    continue;
+                }
+                names.push(item.name.clone());
+                approvals.reads.remove(&item.name);
+                approvals.pins.approve(item.clone(), definition.clone());
+            }
+            for name in reads {
+                let item = Item::new(Kind::Tool, name.clone());
+                let pin = approvals.pins.get(&item).ok_or(Rejected::Misfit)?;
+                approvals.reads.insert(name.clone(), pin.digest.clone());
+            }
+            Ok(true)
+        })?;
+        let mut record = Record::new(RecordKind::Decision);
+        record.server = server.name.clone();
+        record.name = "definitions".to_owned();
+        record.digest = digest.to_owned();
+        record.view = short(&names.join(", "));
+        record.approver = who.to_owned();
+        record.outcome = "approved".to_owned();
+        self.append_soon(record);
+        Ok(())
+    }
+
+    /// The open questions.
+    pub fn questions(&self) -> Vec<Question> {
+        self.consent.inbox().questions(Now::read().seconds)
+    }
+
+    /// Told when questions come and go.
+    pub fn question_changes(&self) -> watch::Receiver<u64> {
+        self.consent.inbox().changes()
+    }
+
+    /// Answers a question; `who` says who did, and by which door. The first answer wins.
+    pub fn answer(self: &Arc<Self>, id: u64, answer: &Answer, who: &str) -> Result<(), Rejected> {
+        let now = Now::read();
+        let questions = self.consent.inbox().questions(now.seconds);
+        let question = questions.iter().find(|question| question.id == id);
+        let question = question.ok_or(Rejected::Gone)?;
+        let (server, is_launch) = match &question.topic {
+            Topic::Call(asking) => {
+                let question = self.consent.answer(id, answer, who, now)?;
+                let mut record = Record::new(RecordKind::Decision);
+                record.app.clone_from(&asking.app);
+                record.server.clone_from(&asking.server);
+                record.method.clone_from(&asking.method);
+                record.name.clone_from(&asking.name);
+                record.approver = who.to_owned();
+                record.outcome = said(answer).to_owned();
+                record.view = format!("question {}", question.id);
+                self.append_soon(record);
+                self.epoch.send_modify(|epoch| *epoch += 1);
+                return Ok(());
+            }
+            Topic::Launch { server, .. } => (server.clone(), true),
+            Topic::Definitions { server, .. } => (server.clone(), false),
+        };
+        let server = self.server(&server).ok_or(Rejected::Gone)?;
+        match answer {
+            Answer::Approve {
+                digest,
+                except,
+                reads,
+            } => {
+                match is_launch {
+                    true => self.approve_launch(&server, digest, who)?,
+                    false => self.approve_definitions(&server, digest, except, reads, who)?,
+                }
+                let same = match is_launch {
+                    true => same_launch(&server.name),
+                    false => same_definitions(&server.name),
+                };
+                self.consent.inbox().withdraw(&same);
+                self.changed();
+                Ok(())
+            }
+            Answer::Deny { .. } => {
+                let resolution = Resolution {
+                    answer: answer.clone(),
+                    who: who.to_owned(),
+                };
+                let inbox = self.consent.inbox();
+                inbox.answer(id, resolution, now.seconds, |_, _| Ok(()))?;
+                let mut record = Record::new(RecordKind::Decision);
+                record.server = server.name.clone();
+                record.name = match is_launch {
+                    true => "launch".to_owned(),
+                    false => "definitions".to_owned(),
+                };
+                record.approver = who.to_owned();
+                record.outcome = "refused".to_owned();
+                self.append_soon(record);
+                Ok(())
+            }
+            _ => Err(Rejected::Misfit),
+        }
+    }
+
+    /// An answer that came through an app: for a call, for this once, and nothing more.
+    pub(crate) fn answer_through_app(
+        self: &Arc<Self>,
+        id: u64,
+        answer: &Answer,
+        who: &str,
+    ) -> Result<(), Rejected> {
+        let questions = self.questions();
+        let question = questions.iter().find(|question| question.id == id);
+        let is_call = question.is_some_and(|of| matches!(of.topic, Topic::Call(_)));
+        match (is_call, answer) {
+            (true, Answer::Once | Answer::Deny { .. }) => self.answer(id, answer, who),
+            _ => Err(Rejected::Misfit),
+        }
+    }
+
+    /// All grants.
+    pub fn grants(&self) -> Vec<Grant> {
+        self.consent.grants()
+    }
+
+    /// Takes a grant back.
+    pub fn revoke(&self, id: &str, who: &str) -> io::Result<Option<Grant>> {
+        let revoked = self.consent.revoke(id)?;
+        if let Some(grant) = &revoked {
+            let mut record = Record::new(RecordKind::Decision);
+            record.app.clone_from(&grant.app);
+            record.server.clone_from(&grant.server);
+            record.name.clone_from(&grant.name);
+            record.approver = who.to_owned();
+            record.outcome = format!("the grant {id} was revoked");
+            self.append_soon(record);
+        }
+        Ok(revoked)
+    }
+
+    /// How the host stands.
+    pub fn status(&self) -> Status {
+        let catalog = self.catalog();
+        let servers = catalog.servers.values().map(|server| {
+            let approvals = server.approvals();
+            let tools = approvals.pins.iter();
+            let tools = tools.filter(|(item, _)| item.kind == Kind::Tool).count();
+            let running = server.running();
+            let processes = running.iter().filter_map(|running| running.process());
+            let seen = server.seen();
+            let waiting = seen.map_or(0, |seen| seen.waiting(&approvals.pins).len());
+            ServerStatus {
+                name: server.name.clone(),
+                stage: server.stage(),
+                facts: server
+                    .launching()
+                    .map(|of| of.facts.clone())
+                    .unwrap_or_default(),
+                tools,
+                waiting,
+                memory: processes.filter_map(memory).sum(),
+                last_words: server.last_words(),
+            }
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            process: std::process::id(),
+            file: self.options.file.display().to_string(),
+            faults: catalog.faults.iter().map(ToString::to_string).collect(),
+            servers: servers.collect(),
+            apps: self
+                .sessions()
+                .iter()
+                .map(|session| session.name().to_owned())
+                .collect(),
+            questions: self.questions().len(),
+        }
+    }
+
+    /// A secret of the host, by the name of its file.
+    pub(crate) fn secret(&self, name: &str) -> io::Result<[u8; 32]> {
+        self.state.secret(name)
+    }
+
+    /// A server that failed may be tried again at once; whether there is one of this name.
+    pub fn retry(self: &Arc<Self>, name: &str) -> bool {
+        let Some(server) = self.server(name) else {
+            return false;
+        };
+        server.forget_failure();
+        self.look_at(&server);
+        if server.approved_launch().is_some() {
+            self.look_inside(&server);
+        }
+        self.changed();
+        true
+    }
+
+    /// A token for an app over HTTP. Only its digest is kept.
+    pub fn token_for(&self, app: &str) -> io::Result<String> {
+        let mut token = [0; 32];
+        getrandom::fill(&mut token).map_err(io::Error::other)?;
+        let token = hex::text(&token);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = tokens.insert(app.to_owned(), token_digest(&token));
+        if let Err(error) = self.state.write(TOKENS, VERSION, &*tokens) {
+            match before {
+                Some(before) => tokens.insert(app.to_owned(), before),
+                None => tokens.remove(app),
+            };
+            return Err(error);
+        }
+        drop(tokens);
+        self.note(format!("the app {app} has a new token"));
+        Ok(token)
+    }
+
+    /// The app that has this token.
+    pub fn app_of(&self, token: &str) -> Option<String> {
+        let digest = token_digest(token);
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = tokens.iter().find(|(_, known)| **known == digest);
+        found.map(|(app, _)| app.clone())
+    }
+
+    /// Our file.
+    pub fn file(&self) -> &Path {
+        &self.options.file
+    }
+
+    /// The folder of the state.
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Ends everything: apps are let go, servers end in order.
+    pub async fn end(self: &Arc<Self>) {
+        if self.ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        for session in self.sessions() {
+            session.close();
+        }
+        let running: Vec<Arc<Running>> = self
+            .servers()
+            .iter()
+            .flat_map(|server| server.take_all())
+            .collect();
+        let closing: Vec<_> = running
+            .into_iter()
+            .map(|running| tokio::spawn(async move { running.close().await }))
+            .collect();
+        for closed in closing {
+            let _ = closed.await;
+        }
+        let mut record = Record::new(RecordKind::Host);
+        record.outcome = "the host ends".to_owned();
+        if let Err(error) = self.append(record, Durability::Synced).await {
+            tracing::warn!(%error, "the end is not in the audit log");
+        }
+    }
+
+    /// Appends to the audit log.
+    pub(crate) async fn append(
+        &self,
+        record: Record,
+        durability: Durability,
+    ) -> Result<u64, LogError> {
+        self.log.append(record, durability).await
+    }
+
+    /// Appends to the audit log without waiting.
+    pub(crate) fn append_soon(&self, record: Record) {
+        let log = self.log.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = log.append(record, Durability::Synced).await {
+                    tracing::error!(%error, "a record is missing in the audit log");
+                }
+            });
+        }
+    }
+
+    /// Writes down something of the host itself.
+    pub fn note(&self, words: String) {
+        let mut record = Record::new(RecordKind::Host);
+        record.outcome = words;
+        self.append_soon(record);
+    }
+
+    /// A digest of arguments that tells nothing without our key.
+    pub(crate) fn keyed(&self, text: &str) -> String {
+        keyed(&self.key, text)
+    }
+
+    /// What differs from the last call that was let through.
+    pub(crate) fn since_last(&self, of: &(String, String, String), now: &Value) -> Vec<String> {
+        let last = self
+            .last_calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.get(of)
+            .map(|before| changes(before, now))
+            .unwrap_or_default()
+    }
+
+    /// Remembers a call that was let through.
+    pub(crate) fn remember(&self, of: (String, String, String), arguments: &Value) {
+        let mut last = self
+            .last_calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= LAST_CALLS {
+            last.clear();
+        }
+        last.insert(of, arguments.clone());
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host")
+            .field("state", &self.state.path())
+            .finish_non_exhaustive()
+    }
+}
+
+fn keep_grants(folder: &Path, grants: &[Grant]) -> io::Result<()> {
+    crate::state::write(folder, GRANTS, VERSION, &grants)
+}
+
+/// Tokens are long and random: their digest needs no salt, and tells nothing by how long it takes.
+fn token_digest(token: &str) -> String {
+    hex::text(&Sha256::digest(token))
+}
+
+fn same_launch(server: &str) -> String {
+    format!("launch {server}")
+}
+
+fn same_definitions(server: &str) -> String {
+    format!("definitions {server}")
+}
+
+/// What an answer was, in a word.
+fn said(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Once => "allowed once",
+        Answer::Session { .. } => "allowed in this session",
+        Answer::Exactly { .. } => "always allowed for exactly this",
+        Answer::Shape { .. } => "always allowed for this shape",
+        Answer::Edit { .. } => "allowed with other arguments",
+        Answer::Approve { .. } => "approved",
+        Answer::Deny { .. } => "refused",
+    }
+}
+
+/// The content of a file that holds a secret: the person's own, and closed to others.
+fn secret(path: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = std::fs::File::open(path).ok()?;
+    let data = file.metadata().ok()?;
+    let own = data.uid() == rustix::process::getuid().as_raw();
+    if !data.is_file() || !own || data.mode() & 0o077 != 0 || data.size() > 64 * 1024 {
+        return None;
+    }
+    let text = io::read_to_string(file).ok()?;
+    Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}
+
+/// Memory of a process and of what it started, as far as that is in its group, in KiB.
+fn memory(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// At most so much of a text, for the record.
+pub(crate) fn short(text: &str) -> String {
+    const SHORT: usize = 400;
+    match text.char_indices().nth(SHORT) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}

@@ -1,0 +1,56 @@
+//! Confinement: what a server can touch, whatever it wants to.
+//!
+//! A server is started by a launcher, which is our own program once more: it takes away from itself
+//! what a [`Profile`] does not grant, tries whether that holds, and becomes the server. If anything of
+//! it fails, the server does not start. Three promises are kept, each by what the kernel has:
+//!
+//! - files: Landlock, which needs version 3 of its interface or newer;
+//! - network: a filter of system calls;
+//! - other processes: Landlock from version 6 on, else the filter, which then takes all signals.
+//!
+//! What stays open is in [`STAYS_OPEN`], to be shown and not hidden.
+
+mod filter;
+mod launcher;
+mod paths;
+
+pub use launcher::{COMMAND, launch, order};
+pub use paths::profile;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a confined server may touch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Profile {
+    /// It may run programs in these, and read them.
+    pub run: Vec<PathBuf>,
+    /// It may read these.
+    pub read: Vec<PathBuf>,
+    /// It may read these and change what is in them.
+    pub write: Vec<PathBuf>,
+    /// It may reach others over IP.
+    pub network: bool,
+}
+
+impl Profile {
+    /// Can whoever has this do anything but read?
+    pub fn only_reads(&self) -> bool {
+        self.write.is_empty() && !self.network
+    }
+}
+
+/// What confinement does not hide or hinder, to be shown.
+pub const STAYS_OPEN: [&str; 3] = [
+    "whether any file exists, how large it is and when it was changed",
+    "the memory and the processors of this machine, within the limits of one process each",
+    "to run any program that it may read, through an interpreter or loader that it may run",
+];
+
+/// Bounds of every server.
+pub(crate) const OPEN_FILES: u64 = 1_024;
+/// Memory of one process. Not its addresses: some reserve many more than they use.
+pub(crate) const DATA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// The largest file that it can write.
+pub(crate) const FILE_BYTES: u64 = 1024 * 1024 * 1024;

@@ -1,0 +1,204 @@
+//! The launcher: takes away from its own process what the profile does not grant, tries whether that
+//! holds, and becomes the server. It runs before anything else of the program does, on one thread.
+//!
+//! When it fails it says why on standard error and exits with [`FAILED`]; no server was started then.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
+
+use crate::sandbox::{DATA_BYTES, FILE_BYTES, OPEN_FILES, Profile, filter, paths};
+
+/// The first argument of our program when it is to be the launcher.
+pub const COMMAND: &str = "__launch";
+/// The exit code when nothing was started.
+const FAILED: u8 = 125;
+/// The oldest interface of Landlock that keeps files.
+const FILES: ABI = ABI::V3;
+/// The oldest one that keeps signals and sockets without a path.
+const PROCESSES: ABI = ABI::V6;
+
+/// The arguments of the launcher: `None` starts the server as it is, only bound to our life.
+pub fn order(profile: Option<&Profile>) -> Vec<OsString> {
+    let profile = profile.and_then(|profile| serde_json::to_string(profile).ok());
+    vec![
+        COMMAND.into(),
+        std::process::id().to_string().into(),
+        profile.unwrap_or_else(|| "unconfined".to_owned()).into(),
+    ]
+}
+
+/// Does what the arguments after [`COMMAND`] say. Returns only if that failed.
+pub fn launch(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter();
+    let (parent, profile, program) = (arguments.next(), arguments.next(), arguments.next());
+    let (Some(parent), Some(profile), Some(program)) = (parent, profile, program) else {
+        return failed("it is for the host alone");
+    };
+    let why = match begin(&parent, &profile) {
+        Err(why) => why,
+        Ok(()) => {
+            let error = Command::new(&program).args(arguments).exec();
+            format!("{} cannot be run: {error}", Path::new(&program).display())
+        }
+    };
+    failed(&why)
+}
+
+fn failed(why: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "compere: not started: {why}");
+    ExitCode::from(FAILED)
+}
+
+fn begin(parent: &OsStr, profile: &OsStr) -> Result<(), String> {
+    let failed = |what: &'static str| move |error| format!("{what}: {error}");
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(failed("it cannot be bound to the host"))?;
+    // Between our start and that call the host may have gone.
+    let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    if parent.to_str() != Some(&now.to_string()) {
+        return Err("the host is gone".to_owned());
+    }
+    close_fds::CloseFdsBuilder::new().cloexecfrom(3);
+    if profile == "unconfined" {
+        return Ok(());
+    }
+    let profile = profile.to_str().unwrap_or_default();
+    let profile: Profile = serde_json::from_str(profile)
+        .map_err(|error| format!("the profile cannot be read: {error}"))?;
+    limits().map_err(failed("the limits cannot be set"))?;
+    rustix::thread::set_no_new_privs(true).map_err(failed("it cannot give up new privileges"))?;
+    privileges().map_err(failed("it cannot give up its privileges"))?;
+    let signals = files(&profile)?;
+    for program in filter::filters(&profile, signals)? {
+        seccompiler::apply_filter(&program)
+            .map_err(|error| format!("system calls cannot be filtered: {error}"))?;
+    }
+    probe(&profile)
+}
+
+fn limits() -> rustix::io::Result<()> {
+    for (resource, limit) in [
+        (Resource::Core, 0),
+        (Resource::Nofile, OPEN_FILES),
+        (Resource::Data, DATA_BYTES),
+        (Resource::Fsize, FILE_BYTES),
+    ] {
+        let now = rustix::process::getrlimit(resource);
+        let limit = now.maximum.map_or(limit, |most| limit.min(most));
+        rustix::process::setrlimit(
+            resource,
+            Rlimit {
+                current: Some(limit),
+                maximum: Some(limit),
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// For those who start servers as root: nothing of that is left.
+fn privileges() -> rustix::io::Result<()> {
+    let none = CapabilitySet::empty();
+    let now = rustix::thread::capabilities(None)?;
+    if now.effective.contains(CapabilitySet::SETPCAP) {
+        let bits = CapabilitiesSecureBits::NO_ROOT
+            | CapabilitiesSecureBits::NO_ROOT_LOCKED
+            | CapabilitiesSecureBits::NO_SETUID_FIXUP
+            | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
+            | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
+            | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
+        rustix::thread::set_capabilities_secure_bits(bits)?;
+    }
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )
+}
+
+/// Keeps it to its files. `Ok(true)`: signals and sockets without a path are kept within too.
+fn files(profile: &Profile) -> Result<bool, String> {
+    match landlocked(profile, PROCESSES) {
+        Ok(()) => Ok(true),
+        Err(newer) => match landlocked(profile, FILES) {
+            Ok(()) => Ok(false),
+            Err(_) => Err(format!("files cannot be kept from it: {newer}")),
+        },
+    }
+}
+
+fn landlocked(profile: &Profile, abi: ABI) -> Result<(), String> {
+    let words = |error: landlock::RulesetError| error.to_string();
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(abi))
+        .map_err(words)?;
+    let ruleset = match abi >= PROCESSES {
+        true => ruleset.scope(Scope::from_all(abi)).map_err(words)?,
+        false => ruleset,
+    };
+    let mut ruleset = ruleset.create().map_err(words)?;
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let run = read | AccessFs::Execute;
+    let write = AccessFs::from_all(abi) & !AccessFs::Execute & !AccessFs::IoctlDev;
+    let nowhere = vec![paths::nowhere().to_owned()];
+    for (paths, access) in [
+        (&nowhere, write),
+        (&profile.run, run),
+        (&profile.read, read),
+        (&profile.write, write),
+    ] {
+        for path in paths {
+            let fd = PathFd::new(path).map_err(|error| error.to_string())?;
+            let stat = rustix::fs::fstat(fd.as_fd());
+            let stat = stat.map_err(|error| format!("{}: {error}", path.display()))?;
+            let is_folder = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+            let access = match is_folder {
+                true => access,
+                false => access & AccessFs::from_file(abi),
+            };
+            let rule = PathBeneath::new(fd, access);
+            ruleset = ruleset.add_rule(rule).map_err(words)?;
+        }
+    }
+    let status = ruleset.restrict_self().map_err(words)?;
+    match status.ruleset {
+        RulesetStatus::FullyEnforced => Ok(()),
+        _ => Err("the kernel keeps only a part of it".to_owned()),
+    }
+}
+
+/// Tries what must not work: a kernel that only says that it confines does not get a server.
+fn probe(profile: &Profile) -> Result<(), String> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let granted = |path: &Path| {
+        let all = [&profile.run, &profile.read, &profile.write];
+        all.iter()
+            .any(|paths| paths.iter().any(|of| path.starts_with(of)))
+    };
+    if !granted(Path::new("/")) && rustix::fs::open("/", flags, Mode::empty()).is_ok() {
+        return Err("files are not kept from it, though the kernel says so".to_owned());
+    }
+    let socket =
+        |family| rustix::net::socket(family, rustix::net::SocketType::STREAM, None).is_ok();
+    let network = !profile.network && socket(rustix::net::AddressFamily::INET);
+    if network || socket(rustix::net::AddressFamily::UNIX) {
+        return Err("the network is not kept from it, though the kernel says so".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,468 @@
+//! From what a file asks for to what would be started: everything resolved, found and digested, in a
+//! form that a person can be shown and that can be held against what they approved.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::config::{Entry, Launch, Surroundings, Unresolved};
+use crate::hex;
+use crate::sandbox::{self, Profile};
+
+/// What the host knows of the machine, given by whoever runs it.
+pub struct Machine {
+    /// Our own program, which is the launcher too.
+    pub own: PathBuf,
+    /// The environment of the host; servers get little of it.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// The home of the person.
+    pub home: Option<PathBuf>,
+    /// The folder of our file: what stands in it is relative to that.
+    pub folder: PathBuf,
+    /// Places that no server is ever given: state and settings of the host.
+    pub secret: Vec<PathBuf>,
+}
+
+/// A server as it would be started or reached.
+#[derive(Debug, Clone)]
+pub struct Launching {
+    /// How.
+    pub way: Way,
+    /// What is pinned of it: no secret stands in it.
+    pub pinned: Value,
+    /// What a person is shown: facts, one a line.
+    pub facts: Vec<String>,
+    /// What a person is to know before they agree.
+    pub warnings: Vec<String>,
+    /// The name by which it is one of ours, if it is.
+    pub own: Option<String>,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// By starting a program.
+    Program(Program),
+    /// At an address.
+    Remote {
+        /// The address.
+        url: String,
+        /// What is sent with every request.
+        headers: BTreeMap<String, String>,
+    },
+}
+
+/// A program that is started.
+#[derive(Clone)]
+pub struct Program {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Its variables, besides those that every server gets.
+    pub environment: BTreeMap<String, Option<String>>,
+    /// Where it is started.
+    pub folder: Option<PathBuf>,
+    /// What it may touch; `None` for all that the person may.
+    pub profile: Option<Profile>,
+    /// Its folders.
+    pub roots: Vec<PathBuf>,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("path", &self.path)
+            .field("profile", &self.profile)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Programs that run what they are given.
+const INTERPRETERS: [&str; 12] = [
+    "node", "deno", "bun", "python", "python3", "ruby", "perl", "sh", "bash", "zsh", "php", "java",
+];
+/// Programs that fetch what they run.
+const FETCHERS: [&str; 8] = ["npx", "npm", "pnpx", "pnpm", "yarn", "bunx", "uvx", "pipx"];
+
+/// What would be started for an entry. The errors are words for a person.
+pub fn launching(
+    entry: &Entry,
+    machine: &Machine,
+    surroundings: &Surroundings<'_>,
+    digests: &Digests,
+    key: &[u8; 32],
+) -> Result<Launching, String> {
+    let (launch, unresolved) = entry.launch.resolve(entry.dialect, surroundings);
+    if let Some(missing) = unresolved.first() {
+        return Err(match missing {
+            Unresolved::Variable(name) => format!("the variable {name} is not set"),
+            Unresolved::Input(id) => format!("the input {id} was not answered yet"),
+            Unresolved::File(path) => {
+                format!("the file {path} cannot be read, or is open to others")
+            }
+            other => format!("it cannot be resolved: {other:?}"),
+        });
+    }
+    match (&launch, &entry.launch) {
+        (Launch::Remote { url, headers }, Launch::Remote { url: written, .. }) => {
+            Ok(remote(written, url, headers, key))
+        }
+        (Launch::Command { .. }, _) => program(entry, launch, machine, surroundings, digests, key),
+        _ => Err("it cannot be resolved".to_owned()),
+    }
+}
+
+fn remote(
+    written: &str,
+    url: &str,
+    headers: &BTreeMap<String, String>,
+    key: &[u8; 32],
+) -> Launching {
+    let values: BTreeMap<&String, String> = headers
+        .iter()
+        .map(|(name, value)| (name, keyed(key, value)))
+        .collect();
+    let mut facts = vec![format!("reached at {written}")];
+    if !headers.is_empty() {
+        let names: Vec<&str> = headers.keys().map(String::as_str).collect();
+        facts.push(format!("sends the headers {}", names.join(", ")));
+    }
+    Launching {
+        way: Way::Remote {
+            url: url.to_owned(),
+            headers: headers.clone(),
+        },
+        pinned: json!({"url": written, "to": keyed(key, url), "headers": values}),
+        facts,
+        warnings: vec![
+            "it runs elsewhere: it cannot be confined, and can change any time".to_owned(),
+        ],
+        own: None,
+    }
+}
+
+fn program(
+    entry: &Entry,
+    launch: Launch,
+    machine: &Machine,
+    surroundings: &Surroundings<'_>,
+    digests: &Digests,
+    key: &[u8; 32],
+) -> Result<Launching, String> {
+    let Launch::Command {
+        program,
+        arguments,
+        mut environment,
+        environment_file,
+        folder,
+    } = launch
+    else {
+        return Err("it is no program".to_owned());
+    };
+    if let Some(file) = environment_file {
+        let path = machine.place(&file);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        for (name, value) in variables(&text) {
+            environment.entry(name).or_insert(Some(value));
+        }
+    }
+    let folder = folder.map(|folder| machine.place(&folder));
+    let path = machine.find(&program, environment.get("PATH"), folder.as_deref())?;
+    let settings = &entry.settings;
+    let place = |text: &String| {
+        let text = crate::config::expand::expand(entry.dialect, text, surroundings).text;
+        let path = machine.place(&text);
+        let path = path
+            .canonicalize()
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        // Whoever can change what people agreed to needs no consent.
+        let covers = |secret: &PathBuf| secret.starts_with(&path) || path.starts_with(secret);
+        match machine.secret.iter().any(covers) {
+            true => Err(format!(
+                "{} holds the settings or the state of the host, which no server is given",
+                path.display()
+            )),
+            false => Ok(path),
+        }
+    };
+    let roots: Vec<PathBuf> = settings.roots.iter().map(place).collect::<Result<_, _>>()?;
+    let mut read: Vec<PathBuf> = settings.read.iter().map(place).collect::<Result<_, _>>()?;
+    let write = match settings.write {
+        true => roots.clone(),
+        false => {
+            read.extend(roots.iter().cloned());
+            Vec::new()
+        }
+    };
+    let files: Vec<PathBuf> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-') && argument.contains(['/', '.']))
+        .map(|argument| match &folder {
+            Some(folder) => folder.join(argument),
+            None => PathBuf::from(argument),
+        })
+        .filter(|path| path.is_absolute() && path.is_file())
+        .take(4)
+        .collect();
+    let profile = (!settings.unconfined)
+        .then(|| sandbox::profile(&path, &files, &read, &write, settings.network));
+    let own = machine
+        .is_own(&path)
+        .then(|| own_name(&arguments))
+        .flatten();
+    // What stands for something else is shown as it stands: it may be a secret.
+    let written = match &entry.launch {
+        Launch::Command { arguments, .. } => arguments.clone(),
+        Launch::Remote { .. } => Vec::new(),
+    };
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.unwrap_or_default().to_owned();
+    let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+
+    let mut pinned = json!({
+        "program": path,
+        "arguments": written,
+        "given": keyed(key, &arguments.join("\0")),
+        "folder": folder,
+        "roots": roots,
+        "write": settings.write,
+        "read": settings.read,
+        "network": settings.network,
+        "unconfined": settings.unconfined,
+        "shared": settings.shared,
+        "environment": environment.iter().map(|(name, value)| {
+            (name.clone(), value.as_deref().map(|value| keyed(key, value)))
+        }).collect::<BTreeMap<_, _>>(),
+    });
+    let mut digested = BTreeMap::new();
+    // Ours is what is running already.
+    if own.is_none() {
+        for file in std::iter::once(&real).chain(&files) {
+            let digest = digests
+                .of(file)
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            digested.insert(file.display().to_string(), digest);
+        }
+    }
+    if let Value::Object(members) = &mut pinned {
+        members.insert("digests".to_owned(), json!(digested));
+    }
+
+    let mut facts = vec![format!("runs {}", path.display())];
+    if real != path {
+        facts.push(format!("which is {}", real.display()));
+    }
+    for argument in &written {
+        facts.push(format!("  argument {argument}"));
+    }
+    if let Some(folder) = &folder {
+        facts.push(format!("in {}", folder.display()));
+    }
+    if !environment.is_empty() {
+        let names: Vec<&str> = environment.keys().map(String::as_str).collect();
+        facts.push(format!("gets the variables {}", names.join(", ")));
+    }
+    let mut warnings = Vec::new();
+    if written != arguments {
+        warnings.push(
+            "its arguments hold values from elsewhere, which all programs of this machine can read"
+                .to_owned(),
+        );
+    }
+    match &profile {
+        Some(profile) => facts.extend(confined(profile, &roots)),
+        None => warnings.push(
+            "it is not confined: it can read and change all that you can, and answer as you"
+                .to_owned(),
+        ),
+    }
+    let fetches = FETCHERS.contains(&name.as_str());
+    if fetches {
+        warnings.push(format!(
+            "{name} fetches code from the network at each start: what runs tomorrow need not be what runs today"
+        ));
+    } else if INTERPRETERS.iter().any(|known| name.starts_with(known)) && files.is_empty() {
+        warnings.push(format!(
+            "{name} runs what its arguments say; only these are held against what you approve"
+        ));
+    }
+    Ok(Launching {
+        way: Way::Program(Program {
+            path,
+            arguments,
+            environment,
+            folder,
+            profile,
+            roots,
+        }),
+        pinned,
+        facts,
+        warnings,
+        own,
+    })
+}
+
+/// What a confined server may touch, in words.
+pub fn confined(profile: &Profile, roots: &[PathBuf]) -> Vec<String> {
+    let list = |paths: &[PathBuf]| {
+        let paths: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        paths.join(", ")
+    };
+    let mut facts = Vec::new();
+    match roots {
+        [] => facts.push("has no folder to work in".to_owned()),
+        roots => facts.push(format!("works in {}", list(roots))),
+    }
+    match profile.write.as_slice() {
+        [] => facts.push("can change no file".to_owned()),
+        write => facts.push(format!("can change what is in {}", list(write))),
+    }
+    facts.push(match profile.network {
+        true => "can use the network".to_owned(),
+        false => "cannot use the network".to_owned(),
+    });
+    facts
+}
+
+impl Machine {
+    /// A path of our file.
+    pub fn place(&self, text: &str) -> PathBuf {
+        match (text.strip_prefix("~/"), text, &self.home) {
+            (Some(rest), _, Some(home)) => home.join(rest),
+            (None, "~", Some(home)) => home.clone(),
+            _ => self.folder.join(text),
+        }
+    }
+
+    /// Finds a program by the rules of the system.
+    fn find(
+        &self,
+        program: &str,
+        path: Option<&Option<String>>,
+        folder: Option<&Path>,
+    ) -> Result<PathBuf, String> {
+        let is_program = |path: &Path| {
+            let metadata = path.metadata();
+            metadata.is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        };
+        if program.contains('/') {
+            let place = match folder {
+                Some(folder) if !program.starts_with(['/', '~']) => folder.join(program),
+                _ => self.place(program),
+            };
+            return match is_program(&place) {
+                true => Ok(place),
+                false => Err(format!("{} is no program", place.display())),
+            };
+        }
+        let path = match path {
+            Some(path) => path.clone().unwrap_or_default().into(),
+            None => self
+                .environment
+                .get(&OsString::from("PATH"))
+                .cloned()
+                .unwrap_or_default(),
+        };
+        let found = std::env::split_paths(&path)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(program))
+            .find(|path| is_program(path));
+        if found.is_none() && program == "compere" {
+            return Ok(self.own.clone());
+        }
+        found.ok_or_else(|| format!("there is no program {program:?} in PATH"))
+    }
+
+    fn is_own(&self, path: &Path) -> bool {
+        let of = |path: &Path| path.metadata().map(|data| (data.dev(), data.ino())).ok();
+        of(path).is_some() && of(path) == of(&self.own)
+    }
+}
+
+/// `compere serve NAME …`: one of ours.
+fn own_name(arguments: &[String]) -> Option<String> {
+    match arguments {
+        [serve, name, ..] if serve == "serve" => Some(name.clone()),
+        _ => None,
+    }
+}
+
+/// `NAME=value` lines, as those files are written.
+fn variables(text: &str) -> impl Iterator<Item = (String, String)> {
+    text.lines().filter_map(|line| {
+        let line = line.trim();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let (name, value) = line.split_once('=')?;
+        let name = name.trim();
+        let value = value.trim();
+        let quoted = |mark: char| value.strip_prefix(mark)?.strip_suffix(mark);
+        let value = quoted('"').or_else(|| quoted('\'')).unwrap_or(value);
+        (!name.is_empty() && !name.starts_with('#')).then(|| (name.to_owned(), value.to_owned()))
+    })
+}
+
+/// A digest of a secret that tells nothing without our key.
+pub(crate) fn keyed(key: &[u8; 32], text: &str) -> String {
+    match <Hmac<Sha256>>::new_from_slice(key) {
+        Ok(mut mac) => {
+            mac.update(text.as_bytes());
+            hex::text(&mac.finalize().into_bytes())
+        }
+        Err(_) => String::new(),
+    }
+}
+
+/// Digests of files, remembered for as long as the file is the same by its number, size and times.
+#[derive(Debug, Default)]
+pub struct Digests {
+    known: Mutex<HashMap<PathBuf, (Same, String)>>,
+}
+
+type Same = (u64, u64, u64, i64, i64, i64, i64);
+
+impl Digests {
+    fn of(&self, path: &Path) -> io::Result<String> {
+        let mut file = File::open(path)?;
+        let data = file.metadata()?;
+        let same = (
+            data.dev(),
+            data.ino(),
+            data.size(),
+            data.mtime(),
+            data.mtime_nsec(),
+            data.ctime(),
+            data.ctime_nsec(),
+        );
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, digest)) = known().get(path)
+            && *of == same
+        {
+            return Ok(digest.clone());
+        }
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            let count = file.read(&mut piece)?;
+            let Some(read) = piece.get(..count).filter(|read| !read.is_empty()) else {
+                break;
+            };
+            hash.update(read);
+        }
+        let digest = hex::text(&hash.finalize());
+        known().insert(path.to_owned(), (same, digest.clone()));
+        Ok(digest)
+    }
+}

@@ -1,0 +1,208 @@
+//! What a server says and asks while it works for an app, and what of that reaches the app.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use compere::gateway::{Answer, ServerListener};
+use compere::model::{ClientCapabilities, ErrorObject, ListCapability, Root};
+use compere::proto::Method;
+use compere::text::escape_line;
+use serde_json::{Value, json};
+
+use crate::audit::{Kind as RecordKind, Record};
+use crate::host::short;
+use crate::servers::Server;
+use crate::servers::launch::Way;
+use crate::session::Session;
+
+/// The app, as one server hears it.
+pub(crate) struct Heard {
+    session: Weak<Session>,
+    server: Weak<Server>,
+    name: String,
+    /// What it says that its roots are; `None` if the app is asked.
+    roots: Option<Value>,
+    /// One process for several apps: it cannot be told for whom it asks.
+    shared: bool,
+    stale: Arc<AtomicBool>,
+}
+
+impl Heard {
+    pub(super) fn new(
+        session: &Arc<Session>,
+        server: &Arc<Server>,
+        stale: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            session: Arc::downgrade(session),
+            server: Arc::downgrade(server),
+            name: server.name.clone(),
+            roots: roots(server),
+            shared: server.entry.settings.shared,
+            stale,
+        }
+    }
+}
+
+/// The roots that a person chose for a server.
+fn roots(server: &Server) -> Option<Value> {
+    let launching = server.launching().ok()?;
+    let Way::Program(program) = &launching.way else {
+        return None;
+    };
+    // A server that is kept to its folders, or to none, works in these and in no others.
+    if program.profile.is_none() && program.roots.is_empty() {
+        return None;
+    }
+    let roots: Vec<Root> = program.roots.iter().map(|root| Root::at(root)).collect();
+    Some(json!({"roots": roots}))
+}
+
+impl ServerListener for Heard {
+    fn capabilities(&self) -> ClientCapabilities {
+        let mut capabilities = ClientCapabilities::new();
+        let session = self.session.upgrade();
+        let app = session.as_ref().map(|session| session.app.capabilities());
+        if self.roots.is_some() {
+            capabilities.roots = Some(ListCapability::new());
+        }
+        if let Some(app) = app.filter(|_| !self.shared) {
+            if self.roots.is_none() {
+                capabilities.roots.clone_from(&app.roots);
+            }
+            capabilities.sampling.clone_from(&app.sampling);
+            capabilities.elicitation.clone_from(&app.elicitation);
+        }
+        capabilities
+    }
+
+    fn request(&self, method: Method, params: Box<str>) -> Answer {
+        if let (Method::RootsList, Some(roots)) = (method, &self.roots) {
+            let roots: Box<str> = roots.to_string().into();
+            return Box::pin(async move { Ok(roots) });
+        }
+        let session = self.session.upgrade().filter(|_| !self.shared);
+        let name = self.name.clone();
+        Box::pin(async move {
+            let Some(session) = session else {
+                return Err(ErrorObject::method_not_found(method.name()));
+            };
+            let params = match method {
+                Method::ElicitationCreate => named(&params, &name),
+                _ => params,
+            };
+            session.is_ready().await;
+            let place = session.place_of(&name);
+            let mut record = Record::new(RecordKind::Host);
+            record.app = session.name().to_owned();
+            record.server.clone_from(&name);
+            record.method = method.name().to_owned();
+            record.digest = session.host.keyed(&params);
+            record.outcome = "asked of the app by the server".to_owned();
+            session.host.append_soon(record);
+            let asked = session.app.ask(method, &params, place.as_ref()).await;
+            asked.map_err(|error| match error.refusal() {
+                Some(refusal) => refusal.clone(),
+                None => {
+                    let mut refusal = ErrorObject::internal();
+                    refusal.message = format!("The app did not answer: {error}").into();
+                    refusal
+                }
+            })
+        })
+    }
+
+    fn notification(&self, method: Method, params: &str) {
+        if matches!(
+            method,
+            Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged
+        ) {
+            self.stale.store(true, Ordering::Release);
+        }
+        let Some(session) = self.session.upgrade() else {
+            return;
+        };
+        match method {
+            Method::Message => {
+                let place = session.place_of(&self.name);
+                session
+                    .app
+                    .tell(method, Some(&signed(params, &self.name)), place.as_ref());
+            }
+            Method::ResourcesUpdated => {
+                let params: Value = serde_json::from_str(params).unwrap_or_default();
+                let uri = params
+                    .get("uri")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                session.updated(&self.name, uri);
+            }
+            Method::ElicitationComplete => session.app.tell(method, Some(params), None),
+            Method::ToolsListChanged | Method::PromptsListChanged => {
+                let server = self.server.upgrade();
+                tokio::spawn(async move {
+                    let Some(server) = server else { return };
+                    // Asks again, holds it against what was approved, and tells the apps.
+                    if let Err(error) = session.running(&server).await {
+                        tracing::debug!(%error, "a list cannot be asked for again");
+                    }
+                });
+            }
+            Method::ResourcesListChanged => {
+                session.app.tell(method, None, None);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A log message that says whose it is.
+fn signed(params: &str, server: &str) -> String {
+    let mut params: Value = serde_json::from_str(params).unwrap_or_default();
+    if let Value::Object(members) = &mut params {
+        let logger = match members.get("logger").and_then(Value::as_str) {
+            Some(logger) => format!("{server}: {logger}"),
+            None => server.to_owned(),
+        };
+        members.insert("logger".to_owned(), logger.into());
+    }
+    params.to_string()
+}
+
+/// A question that says who asks.
+fn named(params: &str, server: &str) -> Box<str> {
+    let mut value: Value = match serde_json::from_str(params) {
+        Ok(value) => value,
+        Err(_) => return params.into(),
+    };
+    if let Some(message) = value.get("message").and_then(Value::as_str) {
+        let message = format!("{} asks: {message}", escape_line(server));
+        if let Value::Object(members) = &mut value {
+            members.insert("message".to_owned(), short_message(message).into());
+        }
+    }
+    value.to_string().into()
+}
+
+fn short_message(message: String) -> String {
+    const LONGEST: usize = 16 * 1024;
+    match message.len() > LONGEST {
+        true => short(&message),
+        false => message,
+    }
+}
+
+/// Hears a server that is only looked at: there is no app.
+pub(crate) struct Survey;
+
+impl ServerListener for Survey {
+    fn capabilities(&self) -> ClientCapabilities {
+        ClientCapabilities::new()
+    }
+
+    fn request(&self, method: Method, _params: Box<str>) -> Answer {
+        Box::pin(async move { Err(ErrorObject::method_not_found(method.name())) })
+    }
+
+    fn notification(&self, _method: Method, _params: &str) {}
+}
