@@ -12,6 +12,7 @@
 pub mod format;
 pub mod log;
 pub mod record;
+mod segments;
 pub mod verify;
 
 use std::time::Duration;
