@@ -10,6 +10,8 @@ pub mod balanced;
 pub mod cutting;
 #[path = "../interop/ground.rs"]
 pub mod ground;
+#[path = "../host/hosting.rs"]
+pub mod hosting;
 #[path = "../hostile/impostors.rs"]
 pub mod impostors;
 #[path = "../interop/listening.rs"]

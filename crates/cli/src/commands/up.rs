@@ -61,8 +61,8 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode, Failure> {
     }
     let gateway = host.gateway()?;
     let stop = Arc::new(Notify::new());
-    let serving = door::serve(host.clone(), gateway.clone(), stop.clone());
-    let door = tokio::spawn(serving);
+    let door = door::serve(host.clone(), gateway.clone(), stop.clone())?;
+    let door = tokio::spawn(door);
     let http = match up.http {
         Some(address) => Some(listen(&host, &gateway, address).await?),
         None => None,

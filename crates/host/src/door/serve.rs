@@ -1,5 +1,6 @@
 //! The host's side of the door.
 
+use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -27,8 +28,13 @@ const ANCESTORS: usize = 64;
 /// How many may be at the door at once.
 const AT_ONCE: usize = 256;
 
-/// Serves the door until the future is dropped. `stop` is told when a person asks the host to end.
-pub async fn serve(host: Arc<Host>, gateway: ServerHandle, stop: Arc<Notify>) -> io::Result<()> {
+/// Opens the door. It is served until the future is dropped; `stop` is told when a person asks the host
+/// to end. Needs a tokio runtime.
+pub fn serve(
+    host: Arc<Host>,
+    gateway: ServerHandle,
+    stop: Arc<Notify>,
+) -> io::Result<impl Future<Output = ()> + Send> {
     let token = hex::text(&host.secret(TOKEN)?);
     let path = socket(host.state());
     // The state is ours alone, so what lies there is of a host that is gone.
@@ -38,6 +44,16 @@ pub async fn serve(host: Arc<Host>, gateway: ServerHandle, stop: Arc<Notify>) ->
     }
     let listener = UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(receive(listener, token, host, gateway, stop))
+}
+
+async fn receive(
+    listener: UnixListener,
+    token: String,
+    host: Arc<Host>,
+    gateway: ServerHandle,
+    stop: Arc<Notify>,
+) {
     let room = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
     loop {
         let stream = match listener.accept().await {
@@ -49,7 +65,7 @@ pub async fn serve(host: Arc<Host>, gateway: ServerHandle, stop: Arc<Notify>) ->
             }
         };
         let Ok(place) = room.clone().acquire_owned().await else {
-            return Ok(());
+            return;
         };
         let visit = Visit {
             host: host.clone(),

@@ -97,6 +97,21 @@ fn there(path: &&str) -> Option<PathBuf> {
 /// What belongs to a program: itself, and the package or environment that it is a part of.
 fn belongs(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![path.to_owned()];
+    if let Some(folder) = path.parent() {
+        let above = folder.parent().filter(|above| above.parent().is_some());
+        match (folder.file_name().and_then(|name| name.to_str()), above) {
+            // Of a manager of versions: a script that finds the program elsewhere in there.
+            (Some("shims"), Some(above)) => found.push(above.to_owned()),
+            // An installation of its own: its programs find their libraries beside them.
+            (Some("bin"), Some(above)) => {
+                let lib = above.join("lib");
+                if lib.is_dir() {
+                    found.extend([folder.to_owned(), lib]);
+                }
+            }
+            _ => {}
+        }
+    }
     let mut modules = None;
     let mut package = None;
     for folder in path.ancestors().skip(1).take(LEVELS) {
