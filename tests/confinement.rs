@@ -1,0 +1,335 @@
+//! What a confined server can do, tried from its inside; the same without confinement, so that it is
+//! known that each try could succeed; and a server that comes to the host's own door.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command as Program, Stdio};
+
+use compere_host::sandbox;
+use compere_tests::compere;
+use compere_tests::hosting::{Hosting, place, probe, text};
+use serde_json::{Value, json};
+
+/// What is outside of the folder that the server is given.
+struct Outside {
+    folder: tempfile::TempDir,
+    tcp: TcpListener,
+    _unix: UnixListener,
+}
+
+impl Outside {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "the secret").unwrap();
+        std::fs::write(folder.path().join("other"), "another file").unwrap();
+        let unix = UnixListener::bind(folder.path().join("socket")).unwrap();
+        Self {
+            folder,
+            tcp: TcpListener::bind("127.0.0.1:0").unwrap(),
+            _unix: unix,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Each try, and what may answer it without confinement.
+    fn tries(&self) -> Vec<Value> {
+        let secret = self.path("secret");
+        let port = self.tcp.local_addr().unwrap().port();
+        let plain = [
+            "udp", "tcp6", "mptcp", "netlink", "listen", "ring", "space", "memory_file", "keys",
+            "pace_of_host", "shared_memory", "perf", "large_file", "environ",
+        ];
+        let mut tries: Vec<Value> = plain.iter().map(|what| json!({"do": what})).collect();
+        for what in ["read", "child", "symlink", "chmod", "utime", "link"] {
+            tries.push(json!({"do": what, "path": secret}));
+        }
+        tries.extend([
+            json!({"do": "list", "path": self.folder.path()}),
+            json!({"do": "read", "path": "/etc/passwd"}),
+            json!({"do": "write", "path": self.path("written")}),
+            json!({"do": "write", "path": secret}),
+            json!({"do": "mkdir", "path": self.path("made")}),
+            json!({"do": "unlink", "path": self.path("other")}),
+            json!({"do": "kill", "process": std::process::id()}),
+            json!({"do": "tcp", "port": port}),
+            json!({"do": "fastopen", "port": port}),
+            json!({"do": "unix", "path": self.path("socket")}),
+        ]);
+        tries
+    }
+}
+
+async fn outcomes(host: &Hosting, tries: &[Value]) -> Vec<(Value, bool, String)> {
+    let app = host.app("tester").await;
+    let mut outcomes = Vec::new();
+    for given in tries {
+        let result = app.call("probe__probe", given.clone()).await.unwrap();
+        let words = text(&result.into_inner());
+        outcomes.push((given.clone(), words.starts_with("OPEN"), words));
+    }
+    outcomes
+}
+
+async fn host(settings: &Value) -> Hosting {
+    let folder = place(&json!({}));
+    let work = folder.path().join("work").canonicalize().unwrap();
+    let server = probe(work.to_str().unwrap(), settings);
+    let file = json!({"servers": {"probe": server}, "policy": [{"allow": "*"}]});
+    let path = folder.path().join("settings/compere.json");
+    std::fs::write(path, file.to_string()).unwrap();
+    let host = Hosting::start_in(folder, &[]);
+    host.approve(&["probe"]).await;
+    host
+}
+
+// A-TS-04
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confined_server_can_do_nothing_outside_of_what_it_was_given() {
+    let outside = Outside::new();
+    let confined = host(&json!({"write": true})).await;
+    let mut open = Vec::new();
+    for (given, is_open, words) in outcomes(&confined, &outside.tries()).await {
+        // To change what is its own is its right: it may write here.
+        let own = matches!(given["do"].as_str(), Some("chmod" | "utime"));
+        if is_open && !own {
+            open.push(format!("{given}: {words}"));
+        }
+    }
+    assert!(open.is_empty(), "{}", open.join("\n"));
+    assert_eq!(std::fs::read_to_string(outside.path("secret")).unwrap(), "the secret");
+    assert!(Path::new(&outside.path("other")).exists());
+    // What it was given it can use.
+    let work = confined.work();
+    let can = [
+        json!({"do": "write", "path": format!("{work}/file")}),
+        json!({"do": "read", "path": format!("{work}/file")}),
+        json!({"do": "child", "path": format!("{work}/file")}),
+    ];
+    for (given, is_open, words) in outcomes(&confined, &can).await {
+        assert!(is_open, "{given}: {words}");
+    }
+    let found = outcomes(&confined, &[json!({"do": "descriptors"})]).await;
+    assert_eq!(found[0].2, "OPEN []");
+    let found = outcomes(&confined, &[json!({"do": "variables"})]).await;
+    let variables: Value = serde_json::from_str(found[0].2.strip_prefix("OPEN ").unwrap()).unwrap();
+    let known = compere::transport::child::INHERITED_VARIABLES;
+    // Those of the shell that stands before some Pythons are its own.
+    let more = ["PWD", "SHLVL", "_", "OLDPWD", "LC_CTYPE"];
+    for name in variables.as_object().unwrap().keys() {
+        let own = name.contains("PYENV");
+        assert!(known.contains(&&**name) || more.contains(&&**name) || own, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_only_reads_changes_nothing_at_all() {
+    let outside = Outside::new();
+    let confined = host(&json!({})).await;
+    let work = confined.work();
+    std::fs::write(format!("{work}/file"), "mine").unwrap();
+    let mut tries = outside.tries();
+    for what in ["write", "unlink", "chmod", "utime"] {
+        tries.push(json!({"do": what, "path": format!("{work}/file")}));
+    }
+    for (given, is_open, words) in outcomes(&confined, &tries).await {
+        assert!(!is_open, "{given}: {words}");
+    }
+    assert_eq!(std::fs::read_to_string(format!("{work}/file")).unwrap(), "mine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_network_it_has_that_and_nothing_else() {
+    let outside = Outside::new();
+    let confined = host(&json!({"network": true})).await;
+    let network = ["udp", "tcp6", "tcp", "fastopen", "mptcp", "listen"];
+    for (given, is_open, words) in outcomes(&confined, &outside.tries()).await {
+        let of_network = network.contains(&given["do"].as_str().unwrap());
+        // Not every kernel has each of these.
+        let may = matches!(given["do"].as_str(), Some("mptcp" | "tcp6" | "fastopen"));
+        assert!(is_open == of_network || may, "{given}: {words}");
+    }
+}
+
+/// The tries themselves can succeed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unconfined_server_can_do_what_the_person_can() {
+    let outside = Outside::new();
+    let free = host(&json!({"unconfined": true})).await;
+    let mut refused = Vec::new();
+    for (given, is_open, words) in outcomes(&free, &outside.tries()).await {
+        if !is_open {
+            refused.push(format!("{given}: {words}"));
+        }
+    }
+    // What the system itself may not have or not allow.
+    let may = ["mptcp", "fastopen", "tcp6", "ring", "perf", "space", "keys", "link", "environ"];
+    refused.retain(|words| !may.iter().any(|what| words.contains(&format!("\"{what}\""))));
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+// A-TS-02
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_to_the_door_is_turned_away() {
+    let free = host(&json!({"unconfined": true, "write": true})).await;
+    let state = free.path("state");
+    let tries = [
+        json!({"do": "door", "state": state}),
+        json!({"do": "door_as_app", "state": state}),
+        json!({"do": "door_by_child", "state": state, "program": compere()}),
+    ];
+    let found = outcomes(&free, &tries).await;
+    for (given, is_open, words) in &found {
+        // Those who are turned away may not even get to say who they are.
+        let away = !is_open || words.contains("no business here");
+        assert!(away, "{given}: {words}");
+    }
+    let records = free.records();
+    let turned = records
+        .iter()
+        .filter(|record| record["outcome"].as_str().unwrap_or_default().contains("turned away"));
+    assert_eq!(turned.count(), 3);
+    // Confined, it does not even get there.
+    let confined = host(&json!({"write": true})).await;
+    let state = confined.path("state");
+    let tries = [
+        json!({"do": "door", "state": state}),
+        json!({"do": "read", "path": state.join("door.key")}),
+        json!({"do": "unix", "path": state.join("host.sock")}),
+        json!({"do": "write", "path": confined.path("settings/compere.json")}),
+    ];
+    for (given, is_open, words) in outcomes(&confined, &tries).await {
+        assert!(!is_open, "{given}: {words}");
+    }
+}
+
+/// Settings and state of the host are nobody's roots.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_server_is_given_the_state_of_the_host() {
+    let folder = place(&json!({}));
+    let above = folder.path().canonicalize().unwrap();
+    for roots in [above.clone(), above.join("settings"), above.join("state/audit")] {
+        std::fs::create_dir_all(above.join("state/audit")).unwrap();
+        let server = json!({"command": "python3", "args": [], "roots": [roots]});
+        let file = json!({"servers": {"greedy": server}});
+        std::fs::write(above.join("settings/compere.json"), file.to_string()).unwrap();
+        set_mode(&above.join("state"), 0o700);
+        let host = Hosting::start_in(tempfile_of(&above), &[]);
+        let status = serde_json::to_string(&host.status().servers[0].stage).unwrap();
+        assert!(status.contains("which no server is given"), "{status}");
+        assert!(host.questions().is_empty());
+    }
+    drop(folder);
+}
+
+/// The same settings in a folder of their own.
+fn tempfile_of(above: &Path) -> tempfile::TempDir {
+    let folder = place(&json!({}));
+    let to = folder.path().canonicalize().unwrap();
+    std::fs::create_dir_all(to.join("state/audit")).unwrap();
+    set_mode(&to.join("state"), 0o700);
+    let text = std::fs::read_to_string(above.join("settings/compere.json")).unwrap();
+    let text = text.replace(above.to_str().unwrap(), to.to_str().unwrap());
+    std::fs::write(to.join("settings/compere.json"), text).unwrap();
+    folder
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn launcher(profile: &Value, program: &str) -> (i32, String) {
+    let mut child = Program::new(compere())
+        .args([sandbox::COMMAND, &std::process::id().to_string(), &profile.to_string(), program])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut words = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    (child.wait().unwrap().code().unwrap_or(-1), words)
+}
+
+/// What cannot be kept is not promised: the server does not start, and that is said.
+#[test]
+fn what_cannot_be_confined_does_not_start() {
+    let profile = |run: &[&str]| json!({"run": run, "read": [], "write": [], "network": false});
+    let system = ["/usr", "/bin", "/lib", "/lib64"];
+    let there: Vec<&str> = system.into_iter().filter(|path| Path::new(path).exists()).collect();
+    assert_eq!(launcher(&profile(&there), "/bin/true"), (0, String::new()));
+    let (code, words) = launcher(&profile(&["/there/is/no/such/folder"]), "/bin/true");
+    assert_eq!(code, 125);
+    assert!(words.contains("not started"), "{words}");
+    let (code, words) = launcher(&json!("no profile"), "/bin/true");
+    assert_eq!((code, words.contains("cannot be read")), (125, true), "{words}");
+    // A program that it may not run.
+    let (code, words) = launcher(&profile(&["/lib"]), "/bin/true");
+    assert_eq!((code, words.contains("cannot be run")), (125, true), "{words}");
+    // Somebody else's child.
+    let output = Program::new(compere())
+        .args([sandbox::COMMAND, "1", "unconfined", "/bin/true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+}
+
+/// Each layer taken away in turn, by a kernel that does not have it or does not do what it says.
+#[test]
+fn a_kernel_that_does_not_confine_gets_no_server() {
+    if Program::new("strace").arg("-V").output().is_err() {
+        // `.ci/run` installs it.
+        panic!("strace is not there");
+    }
+    let profile = json!({"run": ["/usr", "/bin", "/lib", "/lib64"], "read": [], "write": [], "network": false});
+    let faults = [
+        "landlock_create_ruleset:error=ENOSYS",
+        "landlock_create_ruleset:error=EOPNOTSUPP",
+        "landlock_add_rule:error=EINVAL",
+        "landlock_restrict_self:error=E2BIG",
+        // It says that it does, and does not.
+        "landlock_restrict_self:retval=0",
+        "seccomp:error=EINVAL",
+        "seccomp:retval=0",
+        "prctl:error=EINVAL",
+        "capset:error=EPERM",
+    ];
+    for fault in faults {
+        let call = fault.split(':').next().unwrap();
+        // The launcher is the child of a shell, which is the child of strace.
+        let output = Program::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"])
+            .arg(format!("inject={fault}"))
+            .args(["sh", "-c", "\"$0\" \"$1\" $$ \"$2\" /bin/echo started"])
+            .arg(compere())
+            .args([sandbox::COMMAND, &profile.to_string()])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("started"), "{fault}: {said} {words}");
+        assert!(words.contains("not started"), "{fault}: {words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_end_with_the_host_that_is_killed() {
+    let mut running = host(&json!({"write": true})).await;
+    let app = running.app("tester").await;
+    app.call("probe__probe", json!({})).await.unwrap();
+    let own = running.path("work").to_str().unwrap().to_owned();
+    let alive = || {
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.contains("probe.py") && line.contains(&own) && !line.contains(" up ")
+        })
+    };
+    assert!(alive());
+    running.process.kill().unwrap();
+    running.process.wait().unwrap();
+    compere_tests::until("the end of the servers", || !alive()).await;
+}
