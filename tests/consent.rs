@@ -28,6 +28,8 @@ struct What {
 enum Step {
     /// An app asks; what is not decided stays open.
     Call(What),
+    /// It asks for the same again.
+    Again,
     /// A person answers one of the open questions.
     Answer(usize, Said),
     /// Whoever waits for a question gives up.
@@ -82,6 +84,7 @@ fn step() -> impl Strategy<Value = Step> {
     let effect = prop_oneof![Just(Effect::Allow), Just(Effect::Ask), Just(Effect::Deny)];
     prop_oneof![
         8 => what().prop_map(Step::Call),
+        8 => Just(Step::Again),
         6 => (0..4_usize, said).prop_map(|(which, said)| Step::Answer(which, said)),
         2 => (0..4_usize).prop_map(Step::Leave),
         1 => (0..4_usize).prop_map(Step::Revoke),
@@ -140,6 +143,7 @@ struct World {
     model: Model,
     open: Vec<(Ticket, What, Wanted)>,
     seconds: u64,
+    last: Option<What>,
     /// Leaves that a closed history must not exceed.
     effects: usize,
 }
@@ -183,6 +187,7 @@ impl World {
             },
             open: Vec::new(),
             seconds: 1_000,
+            last: None,
             effects: 0,
         }
     }
@@ -229,6 +234,11 @@ impl World {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Call(what) => self.call(*what),
+            Step::Again => {
+                if let Some(what) = self.last {
+                    self.call(what);
+                }
+            }
             Step::Answer(which, said) => self.answer(*which, *said),
             Step::Leave(which) => {
                 if *which < self.open.len() {
@@ -283,6 +293,7 @@ impl World {
     }
 
     fn call(&mut self, what: What) {
+        self.last = Some(what);
         let wanted = self.wanted(what);
         let agreed = self.model.find(what, self.seconds);
         let works = self.disk.lock().unwrap().1;
