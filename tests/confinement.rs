@@ -41,8 +41,20 @@ impl Outside {
         let secret = self.path("secret");
         let port = self.tcp.local_addr().unwrap().port();
         let plain = [
-            "udp", "tcp6", "mptcp", "netlink", "listen", "ring", "space", "memory_file", "keys",
-            "pace_of_host", "shared_memory", "perf", "large_file", "environ",
+            "udp",
+            "tcp6",
+            "mptcp",
+            "netlink",
+            "listen",
+            "ring",
+            "space",
+            "memory_file",
+            "keys",
+            "pace_of_host",
+            "shared_memory",
+            "perf",
+            "large_file",
+            "environ",
         ];
         let mut tries: Vec<Value> = plain.iter().map(|what| json!({"do": what})).collect();
         for what in ["read", "child", "symlink", "chmod", "utime", "link"] {
@@ -101,7 +113,10 @@ async fn a_confined_server_can_do_nothing_outside_of_what_it_was_given() {
         }
     }
     assert!(open.is_empty(), "{}", open.join("\n"));
-    assert_eq!(std::fs::read_to_string(outside.path("secret")).unwrap(), "the secret");
+    assert_eq!(
+        std::fs::read_to_string(outside.path("secret")).unwrap(),
+        "the secret"
+    );
     assert!(Path::new(&outside.path("other")).exists());
     // What it was given it can use.
     let work = confined.work();
@@ -122,7 +137,10 @@ async fn a_confined_server_can_do_nothing_outside_of_what_it_was_given() {
     let more = ["PWD", "SHLVL", "_", "OLDPWD", "LC_CTYPE"];
     for name in variables.as_object().unwrap().keys() {
         let own = name.contains("PYENV");
-        assert!(known.contains(&&**name) || more.contains(&&**name) || own, "{name}");
+        assert!(
+            known.contains(&&**name) || more.contains(&&**name) || own,
+            "{name}"
+        );
     }
 }
 
@@ -139,7 +157,10 @@ async fn a_server_that_only_reads_changes_nothing_at_all() {
     for (given, is_open, words) in outcomes(&confined, &tries).await {
         assert!(!is_open, "{given}: {words}");
     }
-    assert_eq!(std::fs::read_to_string(format!("{work}/file")).unwrap(), "mine");
+    assert_eq!(
+        std::fs::read_to_string(format!("{work}/file")).unwrap(),
+        "mine"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,8 +188,13 @@ async fn an_unconfined_server_can_do_what_the_person_can() {
         }
     }
     // What the system itself may not have or not allow.
-    let may = ["mptcp", "fastopen", "tcp6", "ring", "perf", "space", "keys", "link", "environ"];
-    refused.retain(|words| !may.iter().any(|what| words.contains(&format!("\"{what}\""))));
+    let may = [
+        "mptcp", "fastopen", "tcp6", "ring", "perf", "space", "keys", "link", "environ",
+    ];
+    refused.retain(|words| {
+        !may.iter()
+            .any(|what| words.contains(&format!("\"{what}\"")))
+    });
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
@@ -189,9 +215,12 @@ async fn a_server_that_comes_to_the_door_is_turned_away() {
         assert!(away, "{given}: {words}");
     }
     let records = free.records();
-    let turned = records
-        .iter()
-        .filter(|record| record["outcome"].as_str().unwrap_or_default().contains("turned away"));
+    let turned = records.iter().filter(|record| {
+        record["outcome"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("turned away")
+    });
     assert_eq!(turned.count(), 3);
     // Confined, it does not even get there.
     let confined = host(&json!({"write": true})).await;
@@ -212,7 +241,11 @@ async fn a_server_that_comes_to_the_door_is_turned_away() {
 async fn no_server_is_given_the_state_of_the_host() {
     let folder = place(&json!({}));
     let above = folder.path().canonicalize().unwrap();
-    for roots in [above.clone(), above.join("settings"), above.join("state/audit")] {
+    for roots in [
+        above.clone(),
+        above.join("settings"),
+        above.join("state/audit"),
+    ] {
         std::fs::create_dir_all(above.join("state/audit")).unwrap();
         let server = json!({"command": "python3", "args": [], "roots": [roots]});
         let file = json!({"servers": {"greedy": server}});
@@ -245,12 +278,22 @@ fn set_mode(path: &Path, mode: u32) {
 
 fn launcher(profile: &Value, program: &str) -> (i32, String) {
     let mut child = Program::new(compere())
-        .args([sandbox::COMMAND, &std::process::id().to_string(), &profile.to_string(), program])
+        .args([
+            sandbox::COMMAND,
+            &std::process::id().to_string(),
+            &profile.to_string(),
+            program,
+        ])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut words = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut words)
+        .unwrap();
     (child.wait().unwrap().code().unwrap_or(-1), words)
 }
 
@@ -259,16 +302,27 @@ fn launcher(profile: &Value, program: &str) -> (i32, String) {
 fn what_cannot_be_confined_does_not_start() {
     let profile = |run: &[&str]| json!({"run": run, "read": [], "write": [], "network": false});
     let system = ["/usr", "/bin", "/lib", "/lib64"];
-    let there: Vec<&str> = system.into_iter().filter(|path| Path::new(path).exists()).collect();
+    let there: Vec<&str> = system
+        .into_iter()
+        .filter(|path| Path::new(path).exists())
+        .collect();
     assert_eq!(launcher(&profile(&there), "/bin/true"), (0, String::new()));
     let (code, words) = launcher(&profile(&["/there/is/no/such/folder"]), "/bin/true");
     assert_eq!(code, 125);
     assert!(words.contains("not started"), "{words}");
     let (code, words) = launcher(&json!("no profile"), "/bin/true");
-    assert_eq!((code, words.contains("cannot be read")), (125, true), "{words}");
+    assert_eq!(
+        (code, words.contains("cannot be read")),
+        (125, true),
+        "{words}"
+    );
     // A program that it may not run.
     let (code, words) = launcher(&profile(&["/lib"]), "/bin/true");
-    assert_eq!((code, words.contains("cannot be run")), (125, true), "{words}");
+    assert_eq!(
+        (code, words.contains("cannot be run")),
+        (125, true),
+        "{words}"
+    );
     // Somebody else's child.
     let output = Program::new(compere())
         .args([sandbox::COMMAND, "1", "unconfined", "/bin/true"])
@@ -301,7 +355,15 @@ fn a_kernel_that_does_not_confine_gets_no_server() {
         let call = fault.split(':').next().unwrap();
         // The launcher is the child of a shell, which is the child of strace.
         let output = Program::new("strace")
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"])
+            .args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={call}"),
+                "-e",
+            ])
             .arg(format!("inject={fault}"))
             .args(["sh", "-c", "\"$0\" \"$1\" $$ \"$2\" /bin/echo started"])
             .arg(compere())

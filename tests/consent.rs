@@ -119,7 +119,9 @@ struct Model {
 
 impl Model {
     fn rule_for(&self, what: What) -> Option<Effect> {
-        self.rule.filter(|(_, tool)| *tool == what.tool).map(|(effect, _)| effect)
+        self.rule
+            .filter(|(_, tool)| *tool == what.tool)
+            .map(|(effect, _)| effect)
     }
 
     fn find(&self, what: What, now: u64) -> Option<usize> {
@@ -129,8 +131,7 @@ impl Model {
                 && agreed.server == what.server
                 && agreed.tool == what.tool
                 && agreed.argument == what.argument
-                && agreed.version
-                    == self.versions[usize::from(what.server)][usize::from(what.tool)]
+                && agreed.version == self.versions[usize::from(what.server)][usize::from(what.tool)]
                 && agreed.uses != Some(0)
                 && agreed.until.is_none_or(|until| now < until)
         })
@@ -252,7 +253,9 @@ impl World {
                     let id = grant.id.clone();
                     // It holds no more, whether or not that could be kept.
                     let kept = self.consent.revoke(&id).is_ok();
-                    self.model.agreed.retain(|agreed| agreed.id.as_ref() != Some(&id));
+                    self.model
+                        .agreed
+                        .retain(|agreed| agreed.id.as_ref() != Some(&id));
                     if !kept {
                         // What the disk still has would come back with the next start: the person was
                         // told. The history goes on with a disk that works.
@@ -276,7 +279,9 @@ impl World {
             Step::End(session) => {
                 self.open.retain(|(_, what, _)| what.session != *session);
                 self.consent.session_ended(u64::from(*session));
-                self.model.agreed.retain(|agreed| agreed.session != Some(*session));
+                self.model
+                    .agreed
+                    .retain(|agreed| agreed.session != Some(*session));
             }
             Step::Restart => {
                 self.open.clear();
@@ -315,10 +320,17 @@ impl World {
                 // Only where the use of a grant for one time could not be kept. It is not used then, and
                 // not there any more.
                 let place = agreed.expect("refused without a reason");
-                assert!(!works && refused.rule.contains("cannot be written"), "{refused:?}");
+                assert!(
+                    !works && refused.rule.contains("cannot be written"),
+                    "{refused:?}"
+                );
                 assert!(self.model.agreed[place].uses.is_some());
                 let gone = self.model.agreed.remove(place);
-                self.disk.lock().unwrap().0.retain(|kept| Some(&kept.id) != gone.id.as_ref());
+                self.disk
+                    .lock()
+                    .unwrap()
+                    .0
+                    .retain(|kept| Some(&kept.id) != gone.id.as_ref());
             }
             (Some(Effect::Ask) | None, Judged::Ask(_)) => {
                 assert_eq!(agreed, None, "somebody agreed to this");
@@ -350,7 +362,13 @@ impl World {
         let Topic::Call(asking) = &question.topic else {
             panic!("there are calls alone");
         };
-        let number = |text: &str| text.rsplit(['-', ' ']).next().unwrap().parse::<u8>().unwrap();
+        let number = |text: &str| {
+            text.rsplit(['-', ' '])
+                .next()
+                .unwrap()
+                .parse::<u8>()
+                .unwrap()
+        };
         let argument = number(asking.arguments["n"].as_str().unwrap());
         let shape = format!("arguments.n == 'value {argument}'");
         let answer = match said {
@@ -368,8 +386,14 @@ impl World {
             },
         };
         let known: Vec<String> = self.consent.grants().into_iter().map(|of| of.id).collect();
-        let answered = self.consent.answer(question.id, &answer, "a person", self.now());
-        let new = self.consent.grants().into_iter().find(|grant| !known.contains(&grant.id));
+        let answered = self
+            .consent
+            .answer(question.id, &answer, "a person", self.now());
+        let new = self
+            .consent
+            .grants()
+            .into_iter()
+            .find(|grant| !known.contains(&grant.id));
         let mut waited = Vec::new();
         let mut place = 0;
         while place < self.open.len() {
@@ -386,14 +410,26 @@ impl World {
         if let Some(grant) = new {
             // The model learns what was granted from what was said, not from the grant.
             assert!(!matches!(said, Said::Deny | Said::Edit(_)));
-            assert_eq!(matches!(said, Said::Once), question.waiting == 0 && grant.lasts == Lasts::Once);
-            let version: u32 = grant.definition.rsplit(' ').next().unwrap().parse().unwrap();
+            assert_eq!(
+                matches!(said, Said::Once),
+                question.waiting == 0 && grant.lasts == Lasts::Once
+            );
+            let version: u32 = grant
+                .definition
+                .rsplit(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap();
             let session = match grant.lasts {
                 Lasts::Session(session) => Some(u8::try_from(session).unwrap()),
                 _ => None,
             };
             assert_eq!(matches!(said, Said::Session), session.is_some());
-            assert!(!matches!((said, &grant.covers), (Said::Exactly(_), Covers::Shape(_))));
+            assert!(!matches!(
+                (said, &grant.covers),
+                (Said::Exactly(_), Covers::Shape(_))
+            ));
             self.model.agreed.push(Agreed {
                 id: Some(grant.id.clone()),
                 app: number(&asking.app),
@@ -476,9 +512,21 @@ fn leave_is_for_one_start_of_one_server_and_its_definition() {
         method: compere::proto::Method::ToolsCall,
         params: "{}".into(),
     };
-    assert!(leave().approve(outgoing(), "server-0", 1, Some("launch 0")).is_some());
-    assert!(leave().approve(outgoing(), "server-1", 1, Some("launch 0")).is_none());
-    assert!(leave().approve(outgoing(), "server-0", 1, Some("launch 1")).is_none());
+    assert!(
+        leave()
+            .approve(outgoing(), "server-0", 1, Some("launch 0"))
+            .is_some()
+    );
+    assert!(
+        leave()
+            .approve(outgoing(), "server-1", 1, Some("launch 0"))
+            .is_none()
+    );
+    assert!(
+        leave()
+            .approve(outgoing(), "server-0", 1, Some("launch 1"))
+            .is_none()
+    );
     assert!(leave().approve(outgoing(), "server-0", 1, None).is_none());
     assert!(leave().rest(Instant::now()) <= Duration::from_secs(60));
 }

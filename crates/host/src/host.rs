@@ -507,7 +507,7 @@ impl Host {
         record.digest = digest.to_owned();
         record.approver = who.to_owned();
         record.outcome = "approved".to_owned();
-        self.append_soon(record);
+        self.write(record);
         self.look_inside(server);
         Ok(())
     }
@@ -655,7 +655,7 @@ impl Host {
         record.view = short(&names.join(", "));
         record.approver = who.to_owned();
         record.outcome = "approved".to_owned();
-        self.append_soon(record);
+        self.write(record);
         Ok(())
     }
 
@@ -686,7 +686,7 @@ impl Host {
                 record.approver = who.to_owned();
                 record.outcome = said(answer).to_owned();
                 record.view = format!("question {}", question.id);
-                self.append_soon(record);
+                self.write(record);
                 self.epoch.send_modify(|epoch| *epoch += 1);
                 return Ok(());
             }
@@ -727,7 +727,7 @@ impl Host {
                 };
                 record.approver = who.to_owned();
                 record.outcome = "refused".to_owned();
-                self.append_soon(record);
+                self.write(record);
                 Ok(())
             }
             _ => Err(Rejected::Misfit),
@@ -765,7 +765,7 @@ impl Host {
             record.name.clone_from(&grant.name);
             record.approver = who.to_owned();
             record.outcome = format!("the grant {id} was revoked");
-            self.append_soon(record);
+            self.write(record);
         }
         Ok(revoked)
     }
@@ -901,15 +901,10 @@ impl Host {
         self.log.append(record, durability).await
     }
 
-    /// Appends to the audit log without waiting.
-    pub(crate) fn append_soon(&self, record: Record) {
-        let log = self.log.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = log.append(record, Durability::Synced).await {
-                    tracing::error!(%error, "a record is missing in the audit log");
-                }
-            });
+    /// Appends to the audit log what happens in any case, whether or not it can be written down.
+    pub(crate) fn write(&self, record: Record) {
+        if let Err(error) = self.log.write(record) {
+            tracing::error!(%error, "a record is missing in the audit log");
         }
     }
 
@@ -917,7 +912,7 @@ impl Host {
     pub fn note(&self, words: String) {
         let mut record = Record::new(RecordKind::Host);
         record.outcome = words;
-        self.append_soon(record);
+        self.write(record);
     }
 
     /// A digest of arguments that tells nothing without our key.

@@ -89,6 +89,32 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    fn append(&mut self, record: Record) -> Result<u64, LogError> {
+        if let Some(why) = &self.failed {
+            return Err(LogError::Failed(why.clone()));
+        }
+        let number = match self.writer.append(record) {
+            Ok(number) => number,
+            Err(error) => {
+                if self.writer.is_lost() {
+                    self.failed.get_or_insert_with(|| error.to_string());
+                }
+                return Err(error);
+            }
+        };
+        // Whoever fills a segment waits until the disk has it.
+        if self.writer.length() >= SEGMENT_BYTES
+            && let Err(error) = self.writer.roll()
+        {
+            // This record is there; those behind it are refused.
+            self.failed.get_or_insert_with(|| error.to_string());
+        }
+        self.unsynced_since.get_or_insert_with(Instant::now);
+        Ok(number)
+    }
+}
+
 struct Open(Arc<Shared>);
 
 impl Drop for Open {
@@ -204,47 +230,34 @@ impl Log {
     ///
     /// Cancel safety: the record is written although nobody waits for it.
     pub async fn append(&self, record: Record, durability: Durability) -> Result<u64, LogError> {
+        if durability == Durability::Written {
+            return self.write(record);
+        }
         let replied = {
             let mut state = self.shared.lock();
-            if let Some(why) = &state.failed {
-                return Err(LogError::Failed(why.clone()));
-            }
-            if durability == Durability::Synced && state.waiting.len() >= WAITING {
+            if state.waiting.len() >= WAITING {
                 return Err(LogError::Full);
             }
-            let number = match state.writer.append(record) {
-                Ok(number) => number,
-                Err(error) => {
-                    if state.writer.is_lost() {
-                        state.failed.get_or_insert_with(|| error.to_string());
-                    }
-                    return Err(error);
-                }
-            };
-            // Whoever fills a segment waits until the disk has it.
-            if state.writer.length() >= SEGMENT_BYTES
-                && let Err(error) = state.writer.roll()
-            {
-                // This record is there; those behind it are refused.
-                state.failed.get_or_insert_with(|| error.to_string());
-            }
-            let is_first = state.unsynced_since.is_none();
-            if is_first {
-                state.unsynced_since = Some(Instant::now());
-            }
-            if durability == Durability::Written {
-                drop(state);
-                if is_first {
-                    self.shared.wake.notify_one();
-                }
-                return Ok(number);
-            }
+            let number = state.append(record)?;
             let (reply, replied) = oneshot::channel();
             state.waiting.push((number, reply));
             self.shared.wake.notify_one();
             replied
         };
         replied.await.unwrap_or(Err(LogError::Closed))
+    }
+
+    /// Appends a record and gives its number. The system has it when this returns, and the disk soon
+    /// after.
+    pub fn write(&self, record: Record) -> Result<u64, LogError> {
+        let mut state = self.shared.lock();
+        let is_first = state.unsynced_since.is_none();
+        let number = state.append(record)?;
+        drop(state);
+        if is_first {
+            self.shared.wake.notify_one();
+        }
+        Ok(number)
     }
 }
 

@@ -99,7 +99,7 @@ impl ServerListener for Heard {
             record.method = method.name().to_owned();
             record.digest = session.host.keyed(&params);
             record.outcome = "asked of the app by the server".to_owned();
-            session.host.append_soon(record);
+            session.host.write(record);
             let asked = session.app.ask(method, &params, place.as_ref()).await;
             asked.map_err(|error| match error.refusal() {
                 Some(refusal) => refusal.clone(),

@@ -666,7 +666,7 @@ impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if !self.over {
             let words = "withdrawn by the app, or the app has left; outcome unknown";
-            self.session.host.append_soon(self.last_record(words));
+            self.session.host.write(self.last_record(words));
         }
     }
 }
