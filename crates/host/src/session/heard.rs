@@ -7,7 +7,7 @@ use compere::gateway::{Answer, ServerListener};
 use compere::model::{ClientCapabilities, ErrorObject, ListCapability, Root};
 use compere::proto::Method;
 use compere::text::escape_line;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::audit::{Kind as RecordKind, Record};
 use crate::host::short;
@@ -192,16 +192,29 @@ fn short_message(message: String) -> String {
     }
 }
 
-/// Hears a server that is only looked at: there is no app.
+/// Hears a server that is only looked at: there is no app. It says that it can do everything, since some
+/// servers offer more to such clients, and does nothing of it.
 pub(crate) struct Survey;
 
 impl ServerListener for Survey {
     fn capabilities(&self) -> ClientCapabilities {
-        ClientCapabilities::new()
+        let mut capabilities = ClientCapabilities::new();
+        capabilities.roots = Some(ListCapability::new());
+        capabilities.sampling = Some(Map::new().into());
+        capabilities.elicitation = Some(Map::new().into());
+        capabilities
     }
 
     fn request(&self, method: Method, _params: Box<str>) -> Answer {
-        Box::pin(async move { Err(ErrorObject::method_not_found(method.name())) })
+        Box::pin(async move {
+            match method {
+                Method::RootsList => Ok(r#"{"roots":[]}"#.into()),
+                _ => {
+                    let error = compere::model::code::REJECTED_BY_USER;
+                    Err(ErrorObject::new(error, "Nobody is there yet"))
+                }
+            }
+        })
     }
 
     fn notification(&self, _method: Method, _params: &str) {}

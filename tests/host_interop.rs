@@ -1,0 +1,436 @@
+//! An app that we did not write, servers that we did not write, and the host between them: the official
+//! TypeScript client, and behind one endpoint the reference servers for everything and for files, under
+//! node, the one for git, under Python, and our own for files. All of them confined.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use compere_host::consent::Answer;
+use compere_host::door::{Order, Reply};
+use compere_host::servers::Stage;
+use compere_tests::ground::peer;
+use compere_tests::hosting::{Hosting, place};
+use compere_tests::{compere, until};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// The app, and a way to tell it what to do.
+struct App {
+    _process: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    last: u64,
+    /// What it said besides answers.
+    said: Vec<Value>,
+    early: Vec<Value>,
+}
+
+impl App {
+    async fn start(arguments: &[String]) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("host/app.mjs");
+        // Packages are found beside the script that asks for them.
+        let beside = peer("npm-sdk-new").join("host-app.mjs");
+        std::fs::copy(script, &beside).unwrap();
+        let mut process = Command::new("node")
+            .arg(beside)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut app = Self {
+            input: process.stdin.take().unwrap(),
+            output: BufReader::new(process.stdout.take().unwrap()).lines(),
+            _process: process,
+            last: 0,
+            said: Vec::new(),
+            early: Vec::new(),
+        };
+        let ready = app.line().await;
+        assert_eq!(ready["ready"], true, "{ready}");
+        app.said.push(ready);
+        app
+    }
+
+    async fn line(&mut self) -> Value {
+        let line =
+            tokio::time::timeout(std::time::Duration::from_secs(60), self.output.next_line());
+        let line = line.await.expect("the app is silent").unwrap();
+        serde_json::from_str(&line.expect("the app is gone")).unwrap()
+    }
+
+    async fn begin(&mut self, mut what: Value) -> u64 {
+        self.last += 1;
+        what["id"] = self.last.into();
+        self.input
+            .write_all(format!("{what}\n").as_bytes())
+            .await
+            .unwrap();
+        self.last
+    }
+
+    async fn end(&mut self, id: u64) -> Value {
+        if let Some(place) = self.early.iter().position(|line| line["id"] == id) {
+            return self.early.remove(place);
+        }
+        loop {
+            let line = self.line().await;
+            if line["id"] == id {
+                return line;
+            }
+            match line["id"].is_number() {
+                true => self.early.push(line),
+                false => self.said.push(line),
+            }
+        }
+    }
+
+    async fn act(&mut self, what: Value) -> Value {
+        let id = self.begin(what).await;
+        self.end(id).await
+    }
+
+    /// Calls a tool; its text.
+    async fn call(&mut self, tool: &str, arguments: Value) -> String {
+        let done = self.act(json!({"call": tool, "with": arguments})).await;
+        text(&done)
+    }
+
+    async fn names(&mut self, list: &str) -> Vec<String> {
+        let listed = self.act(json!({"list": list})).await;
+        let items = listed["result"][list]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        items
+            .iter()
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+fn text(done: &Value) -> String {
+    let Some(blocks) = done["result"]["content"].as_array() else {
+        return done.to_string();
+    };
+    blocks
+        .iter()
+        .filter_map(|block| block["text"].as_str())
+        .collect()
+}
+
+/// The four servers, each with the folder `work` and no more.
+fn servers(work: &str) -> Value {
+    let node = "npm-servers/node_modules/@modelcontextprotocol";
+    let everything = peer(&format!("{node}/server-everything/dist/index.js"));
+    let filesystem = peer(&format!("{node}/server-filesystem/dist/index.js"));
+    json!({
+        "everything": {"command": "node", "args": [everything, "stdio"]},
+        "filesystem": {"command": "node", "args": [filesystem, work], "roots": [work], "write": true},
+        "git": {
+            "command": peer("py-new/bin/mcp-server-git"), "args": ["--repository", work],
+            "roots": [work], "env": {"GIT_CONFIG_GLOBAL": "/dev/null"},
+        },
+        "files": {"command": compere(), "args": ["serve", "files", work], "roots": [work], "write": true},
+    })
+}
+
+async fn hosting(more: &Value, arguments: &[&str]) -> Hosting {
+    let folder = place(&json!({}));
+    let work = folder.path().join("work").canonicalize().unwrap();
+    std::fs::write(work.join("note.txt"), "a note").unwrap();
+    let git = |arguments: &[&str]| {
+        let done = std::process::Command::new("git")
+            .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.com"])
+            .args(arguments)
+            .current_dir(&work)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "note.txt"]);
+    git(&["commit", "--quiet", "-m", "the first one"]);
+    let mut file = json!({"servers": servers(work.to_str().unwrap())});
+    for (name, value) in more.as_object().unwrap() {
+        file[name] = value.clone();
+    }
+    let path = folder.path().join("settings/compere.json");
+    std::fs::write(path, file.to_string()).unwrap();
+    let host = Hosting::start_in(folder, arguments);
+    host.approve(&["everything", "filesystem", "git", "files"])
+        .await;
+    host
+}
+
+fn connect(host: &Hosting) -> Vec<String> {
+    let path = |name: &str| host.path(name).to_str().unwrap().to_owned();
+    vec![
+        "stdio".to_owned(),
+        compere().to_str().unwrap().to_owned(),
+        "connect".to_owned(),
+        "--app".to_owned(),
+        "editor".to_owned(),
+        "--state".to_owned(),
+        path("state"),
+        "--file".to_owned(),
+        path("settings/compere.json"),
+    ]
+}
+
+// A-TS-01 A-TS-02
+#[tokio::test(flavor = "multi_thread")]
+async fn four_servers_behind_one_endpoint_over_stdio() {
+    let host = hosting(&json!({}), &[]).await;
+    let mut app = App::start(&connect(&host)).await;
+    everything_works(&host, &mut app).await;
+    asked_edited_and_cancelled(&host, &mut app).await;
+    killed_and_reloaded(&host, &mut app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_servers_behind_one_endpoint_over_http() {
+    let host = hosting(&json!({}), &["--http", "127.0.0.1:0"]).await;
+    let app = "editor".to_owned();
+    let Reply::Done(token) = host.order(&Order::Token { app }) else {
+        panic!("no token");
+    };
+    let url = host.ready["http"].as_str().unwrap().to_owned();
+    let mut app = App::start(&["http".to_owned(), url, token[0].clone()]).await;
+    everything_works(&host, &mut app).await;
+    asked_edited_and_cancelled(&host, &mut app).await;
+    killed_and_reloaded(&host, &mut app).await;
+}
+
+/// What only reads runs at once, whoever's it is.
+async fn everything_works(host: &Hosting, app: &mut App) {
+    let work = Path::new(&host.work()).canonicalize().unwrap();
+    let note = work.join("note.txt");
+    let tools = app.names("tools").await;
+    for tool in [
+        "everything__echo",
+        "filesystem__read_text_file",
+        "git__git_log",
+        "files__read_text_file",
+    ] {
+        assert!(tools.iter().any(|name| name == tool), "{tool} of {tools:?}");
+    }
+    assert!(tools.iter().all(|name| name.len() <= 64));
+    let mut sorted = tools.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!(sorted.len(), tools.len());
+    // Two that would be one, were it not for their servers.
+    assert!(
+        app.call("files__read_text_file", json!({"path": "note.txt"}))
+            .await
+            .contains("a note")
+    );
+    assert!(
+        app.call("everything__echo", json!({"message": "hello"}))
+            .await
+            .contains("hello")
+    );
+    let log = app.call("git__git_log", json!({"repo_path": work})).await;
+    assert!(log.contains("the first one"), "{log}");
+    // Sampling goes through to the app, and back to the server that asked.
+    let tool = tools
+        .iter()
+        .find(|name| name.contains("sampling") || name.contains("sample"));
+    let asked = json!({"prompt": "who are you?", "maxTokens": 10});
+    let sampled = app.call(tool.expect("a tool that samples"), asked).await;
+    assert!(sampled.contains("sampled by the app"), "{sampled}");
+    // Progress is that of the server.
+    let long = tools.iter().find(|name| name.contains("long")).unwrap();
+    let done = app
+        .act(json!({"call": long, "with": {"duration": 1, "steps": 4}}))
+        .await;
+    assert!(done["progress"].as_u64().unwrap() >= 3, "{done}");
+    // Prompts, resources, templates, completion.
+    let prompts = app.names("prompts").await;
+    let simple = prompts.iter().find(|name| name.contains("simple")).unwrap();
+    let got = app.act(json!({"prompt": simple})).await;
+    assert!(
+        got["result"]["messages"][0]["content"]["text"].is_string(),
+        "{got}"
+    );
+    let resources = app.act(json!({"list": "resources"})).await;
+    let of_everything = resources["result"]["resources"].as_array().unwrap();
+    let uri = of_everything[0]["uri"].as_str().unwrap().to_owned();
+    let read = app.act(json!({"read": uri})).await;
+    assert_eq!(read["result"]["contents"][0]["uri"], uri, "{read}");
+    let uri = format!("file://{}", note.display());
+    let read = app.act(json!({"read": uri})).await;
+    assert_eq!(read["result"]["contents"][0]["text"], "a note", "{read}");
+    let completes = prompts
+        .iter()
+        .find(|name| name.contains("complet"))
+        .unwrap();
+    let complete = json!({
+        "ref": {"type": "ref/prompt", "name": completes},
+        "argument": {"name": "department", "value": "E"},
+    });
+    let completed = app.act(json!({"complete": complete})).await;
+    assert!(
+        completed["result"]["completion"]["values"].is_array(),
+        "{completed}"
+    );
+    // Each server speaks under its own name.
+    let instructions = app.said[0]["instructions"].as_str().unwrap();
+    assert!(instructions.contains("files says:\n> "), "{instructions}");
+}
+
+/// What may change something waits for a person; what they say is what is done.
+async fn asked_edited_and_cancelled(host: &Hosting, app: &mut App) {
+    let work = Path::new(&host.work()).canonicalize().unwrap();
+    let write = |name: &str, words: &str| {
+        let path = work.join(name);
+        json!({"call": "filesystem__write_file", "with": {"path": path, "content": words}})
+    };
+    let waits = app.begin(write("new.txt", "by the app")).await;
+    let (id, asked) = host.waiting_call().await;
+    assert_eq!(asked.name, "write_file");
+    assert!(!work.join("new.txt").exists());
+    host.answer(id, Answer::Once);
+    let done = app.end(waits).await;
+    assert_eq!(
+        done["result"]["isError"].as_bool().unwrap_or(false),
+        false,
+        "{done}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(work.join("new.txt")).unwrap(),
+        "by the app"
+    );
+    // Edited: the person's words are written.
+    let waits = app.begin(write("new.txt", "again")).await;
+    let (id, asked) = host.waiting_call().await;
+    assert!(
+        asked
+            .changes
+            .iter()
+            .any(|change| change.contains("/content")),
+        "{:?}",
+        asked.changes
+    );
+    let arguments = json!({"path": work.join("new.txt"), "content": "by the person"});
+    host.answer(id, Answer::Edit { arguments });
+    app.end(waits).await;
+    assert_eq!(
+        std::fs::read_to_string(work.join("new.txt")).unwrap(),
+        "by the person"
+    );
+    // Edited into what the server does not take: its own words come back.
+    let waits = app.begin(write("new.txt", "again")).await;
+    let (id, _) = host.waiting_call().await;
+    let arguments = json!({"path": 7});
+    host.answer(id, Answer::Edit { arguments });
+    let done = app.end(waits).await;
+    assert!(
+        done["error"].is_string() || done["result"]["isError"] == true,
+        "{done}"
+    );
+    // Denied.
+    let waits = app.begin(write("other.txt", "no")).await;
+    let (id, _) = host.waiting_call().await;
+    let reason = "write it elsewhere".to_owned();
+    host.answer(id, Answer::Deny { reason });
+    let done = app.end(waits).await;
+    assert!(text(&done).contains("write it elsewhere"), "{done}");
+    assert!(!work.join("other.txt").exists());
+    // The app gives up: the question stays, and a yes is for the next try.
+    let waits = app.begin(write("late.txt", "late")).await;
+    let (id, _) = host.waiting_call().await;
+    app.act(json!({"cancel": waits})).await;
+    app.end(waits).await;
+    until("the app to leave", || {
+        host.questions()
+            .iter()
+            .all(|question| question.waiting == 0)
+    })
+    .await;
+    host.answer(id, Answer::Once);
+    assert!(!work.join("late.txt").exists());
+    app.act(write("late.txt", "late")).await;
+    assert_eq!(
+        std::fs::read_to_string(work.join("late.txt")).unwrap(),
+        "late"
+    );
+    // Our own server: the tools that write ask, those that read do not.
+    let path = work.join("ours.txt");
+    let waits = app
+        .begin(json!({"call": "files__write_file", "with": {"path": path, "content": "ours"}}))
+        .await;
+    let (id, asked) = host.waiting_call().await;
+    assert_eq!((&*asked.server, &*asked.name), ("files", "write_file"));
+    host.answer(id, Answer::Once);
+    app.end(waits).await;
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "ours");
+}
+
+/// A server that is killed comes back; one that the file does not name any more is gone.
+async fn killed_and_reloaded(host: &Hosting, app: &mut App) {
+    let process = format!("/server-everything/dist/index.js\0stdio");
+    let of_this = host.status();
+    let everything = of_this
+        .servers
+        .iter()
+        .find(|server| server.name == "everything")
+        .unwrap();
+    assert_eq!(everything.stage, Stage::Running(1));
+    assert!(everything.memory > 1_000, "{everything:?}");
+    // The host is the parent of all of them.
+    let parent = of_this.process;
+    let mut killed = 0;
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let after = stat
+            .rsplit_once(')')
+            .map(|(_, after)| after.to_owned())
+            .unwrap_or_default();
+        let of: Option<u32> = after
+            .split_whitespace()
+            .nth(1)
+            .and_then(|of| of.parse().ok());
+        if String::from_utf8_lossy(&line).contains(&process) && of == Some(parent) {
+            let process: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+            let process = rustix::process::Pid::from_raw(process).unwrap();
+            rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+            killed += 1;
+        }
+    }
+    assert_eq!(killed, 1);
+    until("the end", || {
+        let status = host.status();
+        status
+            .servers
+            .iter()
+            .any(|of| of.name == "everything" && of.stage == Stage::Ready)
+    })
+    .await;
+    assert!(
+        app.call("everything__echo", json!({"message": "again"}))
+            .await
+            .contains("again")
+    );
+    let work = Path::new(&host.work()).canonicalize().unwrap();
+    let mut file = json!({"servers": servers(work.to_str().unwrap())});
+    file["servers"].as_object_mut().unwrap().remove("git");
+    app.said.clear();
+    host.write(&file);
+    let tools = app.names("tools").await;
+    assert!(
+        !tools.iter().any(|name| name.starts_with("git__")),
+        "{tools:?}"
+    );
+    assert!(
+        app.said.iter().any(|said| said["changed"] == "tools"),
+        "{:?}",
+        app.said
+    );
+    let gone = app.call("git__git_log", json!({"repo_path": work})).await;
+    assert!(gone.contains("Unknown tool"), "{gone}");
+}
