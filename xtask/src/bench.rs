@@ -1,4 +1,4 @@
-//! `cargo xtask bench [ROUNDS] [stdio|http]`: Compere beside its peers in one run, as ratios.
+//! `cargo xtask bench [ROUNDS] [stdio|http|host]`: Compere beside its peers in one run, as ratios.
 //!
 //! Latency is measured with load and server on one core: on two, depth 1 measures how fast the
 //! machine wakes a core up. Throughput is measured on two. Rounds are interleaved, and a ratio is the
@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Outcome, bench_http, cargo, peers, root};
+use crate::{Outcome, bench_host, bench_http, cargo, peers, root};
 
 const ROUNDS: usize = 7;
 
@@ -42,11 +42,16 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     println!("building (dist profile, fat LTO)");
     run_cargo(only != Some("http"))?;
     let mut report = String::from("# Measurements\n");
-    if only != Some("http") {
+    if only.is_none_or(|only| only == "stdio") {
         report.push_str(&over_stdio(rounds)?);
     }
-    if only != Some("stdio") {
+    if only.is_none_or(|only| only == "http") {
         report.push_str(&bench_http::report(rounds)?);
+    }
+    if only.is_none_or(|only| only == "host") {
+        let host = bench_host::report(rounds)?;
+        println!("{host}");
+        report.push_str(&host);
     }
     let folder = root().join("target/bench");
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;

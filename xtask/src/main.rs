@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything that is done to this workspace besides building it.
 
 mod bench;
+mod bench_host;
 mod bench_http;
 mod conformance;
 mod fuzz;
@@ -23,7 +24,7 @@ cargo xtask COMMAND
   trace [--write]   requirement rows against the tests; --write renews the table
   conformance       the official conformance suite against our server and client
   peers             fetch the schemas and the foreign peers into target/
-  bench [ROUNDS] [stdio|http]
+  bench [ROUNDS] [stdio|http|host]
                     measure beside the peers (bench/ is built for this only)
   fuzz --smoke      every fuzz target for a while, where the toolchain is present
   soak              the large counts";

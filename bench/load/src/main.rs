@@ -19,6 +19,7 @@ fn request(kind: &str, id: usize) -> Vec<u8> {
     match kind {
         // 131 bytes with an id of six digits and the line break.
         "echo" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"echo\",\"arguments\":{{\"message\":\"hello, world! hello, world!\"}}}}}}\n"),
+        "reads" | "acts" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"{kind}__echo\",\"arguments\":{{\"message\":\"hello, world! hello, world!\"}}}}}}\n"),
         "yield" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"yields\",\"arguments\":{{\"message\":\"hello, world! hello, world!\"}}}}}}\n"),
         "large" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"echo\",\"arguments\":{{\"message\":\"{}\"}}}}}}\n", "x".repeat(1 << 20)),
         "list" => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/list\"}}\n"),
@@ -38,6 +39,21 @@ fn nested(id: usize, homes: usize, padding: usize) -> String {
         "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"check-person\",\"arguments\":{{\"name\":\"Augusta Ada King, Countess of Lovelace\",\"age\":36,\"active\":true,\"tags\":[\"mathematics\",\"poetry\",\"engines\",\"analysis\",\"history\",\"london, england\",\"correspondence with Charles Babbage\"],\"addresses\":[{}]}}}}}}\n",
         homes.join(",")
     )
+}
+
+/// Prints how long appending a record takes until the disk has it, in microseconds.
+fn commit(path: &str) {
+    let mut file = std::fs::File::create(path).unwrap();
+    let mut times: Vec<f64> = (0..200)
+        .map(|_| {
+            let began = Instant::now();
+            file.write_all(&[b'x'; 400]).unwrap();
+            file.sync_data().unwrap();
+            began.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("{:.1}", times[100]);
 }
 
 struct Peer {
@@ -77,6 +93,10 @@ impl Peer {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().map(String::as_str) == Some("commit") {
+        commit(&arguments[1]);
+        return;
+    }
     if arguments.first().map(String::as_str) == Some("print") {
         // The requests themselves, for tools that count instructions.
         let (kind, count) = (&arguments[1], arguments[2].parse().unwrap());

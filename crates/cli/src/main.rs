@@ -63,10 +63,8 @@ fn main() -> ExitCode {
                 .enable_all()
                 .build()
         }
-        // One connection needs one thread; handlers that block have a pool of their own.
-        Command::Up(up) if !up.stdio => tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build(),
+        // One connection needs one thread, and so do the apps of one person; what blocks has a pool of
+        // its own.
         _ => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             // A handful of descriptors is watched; the default has room for a thousand events.

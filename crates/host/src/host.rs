@@ -438,6 +438,16 @@ impl Host {
         )
     }
 
+    /// The same, without keeping others waiting: programs are read from their first to their last byte.
+    pub(crate) async fn launching_now(
+        self: Arc<Self>,
+        server: &Arc<Server>,
+    ) -> Result<Launching, String> {
+        let server = server.clone();
+        let found = tokio::task::spawn_blocking(move || self.launching(&server)).await;
+        found.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
     /// Finds out how a server stands, and asks a person if its launch is not approved.
     fn look_at(self: &Arc<Self>, server: &Arc<Server>) {
         if !server.entry.enabled {
@@ -561,7 +571,7 @@ impl Host {
     async fn survey(self: &Arc<Self>, server: &Arc<Server>) -> Result<(), NotRunning> {
         let listener = Arc::new(Survey);
         let stale = Arc::new(AtomicBool::new(false));
-        let launching = self.launching(server);
+        let launching = self.clone().launching_now(server).await;
         let machine = &self.options.machine;
         let started = server.start(0, launching, machine, listener, stale).await;
         let running = match started {

@@ -152,7 +152,7 @@ impl Session {
             None => {
                 let stale = Arc::new(AtomicBool::new(false));
                 let heard = Arc::new(Heard::new(self, server, stale.clone()));
-                let launching = self.host.launching(server);
+                let launching = self.host.clone().launching_now(server).await;
                 let machine = &self.host.options.machine;
                 let started = server
                     .start(self.id, launching, machine, heard, stale)

@@ -269,7 +269,9 @@ async fn follow_file(host: Arc<Host>) {
         let now = state(&file);
         if now != before {
             before = now;
-            for fault in host.reload() {
+            let host = host.clone();
+            let faults = tokio::task::spawn_blocking(move || host.reload()).await;
+            for fault in faults.unwrap_or_default() {
                 tracing::warn!("{fault}");
             }
         }

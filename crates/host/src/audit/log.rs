@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::audit::SYNCED_WITHIN;
 use crate::audit::record::{Kind, Record};
-use crate::audit::segments::{SEGMENT_BYTES, Writer};
+use crate::audit::segments::{Mark, SEGMENT_BYTES, Writer};
 
 /// Records that may wait for the disk.
 const WAITING: usize = 1_024;
@@ -84,6 +84,9 @@ struct State {
     waiting: Vec<(u64, oneshot::Sender<Result<u64, LogError>>)>,
     /// Since when the disk does not have everything.
     unsynced_since: Option<Instant>,
+    /// What the disk has, and is not noted beside it yet; and when something was noted last.
+    unnoted: Option<Mark>,
+    noted: Instant,
     /// What the disk said last; then nothing more is promised.
     failed: Option<String>,
     closed: bool,
@@ -137,7 +140,11 @@ impl Shared {
             let rest = match state.unsynced_since {
                 Some(_) if state.closed || !state.waiting.is_empty() => Duration::ZERO,
                 Some(since) => SYNCED_WITHIN.saturating_sub(since.elapsed()),
+                None if state.unnoted.is_some() && state.closed => Duration::ZERO,
                 None if state.closed => return None,
+                None if state.unnoted.is_some() => {
+                    SYNCED_WITHIN.saturating_sub(state.noted.elapsed())
+                }
                 None => Duration::MAX,
             };
             if rest.is_zero() {
@@ -158,27 +165,43 @@ impl Shared {
     fn run(&self) {
         while let Some(mut state) = self.due() {
             let waiting = std::mem::take(&mut state.waiting);
-            state.unsynced_since = None;
-            let mark = state.writer.mark();
-            let synced = match &state.failed {
-                Some(why) => Err(why.clone()),
-                None => {
-                    drop(state);
-                    let synced = mark.sync().map_err(|error| error.to_string());
-                    state = self.lock();
-                    synced
-                }
+            let is_new = state.unsynced_since.take().is_some();
+            let mark = match is_new {
+                true => state.writer.mark(),
+                false => state.unnoted.take().unwrap_or_else(|| state.writer.mark()),
             };
-            if let Err(why) = &synced {
-                // A disk that could not do so once is not asked again: what it has is not known.
-                state.failed.get_or_insert_with(|| why.clone());
-            }
+            let failed = state.failed.clone();
+            // Nobody waits for the note, and it need not be made each time: without it a little more of
+            // the end could be cut off unseen.
+            let notes = state.closed || state.noted.elapsed() >= SYNCED_WITHIN;
             drop(state);
+            let synced = match failed {
+                Some(why) => Err(why),
+                None if is_new => mark.sync_records().map_err(|error| error.to_string()),
+                None => Ok(()),
+            };
             for (number, reply) in waiting {
                 let _ = reply.send(match &synced {
                     Ok(()) => Ok(number),
                     Err(why) => Err(LogError::Failed(why.clone())),
                 });
+            }
+            let noted = synced.and_then(|()| match notes {
+                true => mark.note().map_err(|error| error.to_string()),
+                false => Ok(()),
+            });
+            let mut state = self.lock();
+            match (noted, notes) {
+                (Ok(()), true) => {
+                    state.noted = Instant::now();
+                    state.unnoted = None;
+                }
+                (Ok(()), false) => state.unnoted = Some(mark),
+                // A disk that could not do so once is not asked again: what it has is not known.
+                (Err(why), _) => {
+                    state.failed.get_or_insert(why);
+                    state.unnoted = None;
+                }
             }
         }
     }
@@ -210,6 +233,8 @@ impl Log {
                 writer,
                 waiting: Vec::new(),
                 unsynced_since: None,
+                unnoted: None,
+                noted: Instant::now(),
                 failed: None,
                 closed: false,
             }),

@@ -62,9 +62,19 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Returns when the disk has it.
+    /// Returns when the disk has it, and it is noted beside it.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()?;
+        self.sync_records()?;
+        self.note()
+    }
+
+    /// Returns when the disk has it.
+    pub(super) fn sync_records(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Notes how far the log goes.
+    pub(super) fn note(&self) -> io::Result<()> {
         let head = head_line(self.records, &self.record_hash);
         self.head.write_all_at(head.as_bytes(), 0)
     }

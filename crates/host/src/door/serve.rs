@@ -130,7 +130,7 @@ impl Visit {
         }
         match hello.is_app {
             true => self.app(stream, hello.app, descriptors).await,
-            false => self.orders(stream).await,
+            false => Arc::new(self).orders(stream).await,
         }
     }
 
@@ -168,7 +168,7 @@ impl Visit {
         Ok(())
     }
 
-    async fn orders(self, mut stream: UnixStream) -> io::Result<()> {
+    async fn orders(self: Arc<Self>, mut stream: UnixStream) -> io::Result<()> {
         say(&mut stream, &Reply::Welcome(VERSION.to_owned())).await?;
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read);
@@ -187,7 +187,11 @@ impl Visit {
                     // Whoever watches only listens from now on.
                     return self.watch(lines.into_inner(), write).await;
                 }
-                Ok(order) => self.obey(order),
+                Ok(order) => {
+                    // Some wait for the disk.
+                    let visit = self.clone();
+                    tokio::task::spawn_blocking(move || visit.obey(order)).await?
+                }
                 Err(error) => Reply::Refused(format!("this is no order: {error}")),
             };
             write.write_all(&line(&reply)).await?;
