@@ -11,6 +11,7 @@ use compere::Client;
 use compere_host::audit::verify;
 use compere_host::consent::{Answer, Covers, Grant, Lasts, Topic};
 use compere_host::door::{Connection, Order, Reply};
+use compere_host::state::StateFolder;
 use compere_tests::hosting::{Hosting, place, probe, records, text};
 use compere_tests::{compere, count};
 use serde_json::{Value, json};
@@ -223,6 +224,12 @@ fn server(folder: &Path) {
 /// Starts it again as anybody would, and looks whether everything is as it must be. How long it took.
 async fn check(folder: tempfile::TempDir, said: &Acknowledged, what: &str) -> Duration {
     let path = folder.path().to_owned();
+    // `connect` may have found no host any more, and started one.
+    compere_tests::until("the end of all hosts", || {
+        order(&path, &Order::Stop);
+        StateFolder::take(&path.join("state")).is_ok()
+    })
+    .await;
     compere_tests::until("the end of the servers", || alive(&path).is_empty()).await;
     let began = Instant::now();
     let host = Hosting::start_in(folder, &[]);

@@ -8,7 +8,9 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -65,6 +67,9 @@ impl From<io::Error> for StateError {
     }
 }
 
+/// A host that was killed while it started a server is let go of only when that process is gone too.
+const LETTING_GO: Duration = Duration::from_millis(300);
+
 /// A file as it stands on the disk.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
@@ -111,10 +116,16 @@ impl StateFolder {
             .mode(0o600)
             .custom_flags(no_follow())
             .open(path.join(LOCK))?;
-        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::InUse),
-            Err(error) => Err(StateError::Io(error.into())),
+        let began = Instant::now();
+        loop {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { path, _lock: lock }),
+                Err(rustix::io::Errno::WOULDBLOCK) if began.elapsed() < LETTING_GO => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(StateError::InUse),
+                Err(error) => return Err(StateError::Io(error.into())),
+            }
         }
     }
 
