@@ -99,7 +99,7 @@ async fn host(settings: &Value) -> Hosting {
     host
 }
 
-// A-TS-04
+// A-TS-04 A-TS-07
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confined_server_can_do_nothing_outside_of_what_it_was_given() {
     let outside = Outside::new();
@@ -198,7 +198,7 @@ async fn an_unconfined_server_can_do_what_the_person_can() {
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
-// A-TS-02
+// A-TS-16
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_comes_to_the_door_is_turned_away() {
     let free = host(&json!({"unconfined": true, "write": true})).await;

@@ -468,6 +468,7 @@ impl World {
     }
 }
 
+// A-TS-06
 #[test]
 fn nothing_happens_that_nobody_agreed_to() {
     let histories = count("COMPERE_HISTORIES", 10_000);

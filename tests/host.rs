@@ -59,7 +59,7 @@ async fn tools(app: &Client) -> Vec<String> {
     names
 }
 
-// A-TS-01 A-TS-03
+// A-TS-01 A-TS-09
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_runs_and_nothing_is_seen_before_a_person_agreed() {
     let (folder, _) = one(&json!({}));
@@ -95,10 +95,11 @@ async fn nothing_runs_and_nothing_is_seen_before_a_person_agreed() {
     assert!(refused.to_string().contains("Unknown tool"), "{refused}");
     assert!(!work.join("ledger").exists());
     host.approve(&["probe"]).await;
+    // A-TOOL-02
     assert_eq!(tools(&app).await, ["probe__other", "probe__probe"]);
 }
 
-// A-TS-05
+// A-TS-02 A-TS-08
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_is_asked_and_every_answer_does_what_it_says() {
     let host = probing(&effectful(), &[]).await;
@@ -114,7 +115,9 @@ async fn a_person_is_asked_and_every_answer_does_what_it_says() {
         (&*asked.app, &*asked.server, &*asked.name),
         ("editor", "probe", "probe")
     );
+    // A-TOOL-15
     assert_eq!(asked.arguments, json!({"do": "count", "mark": "a"}));
+    // B-TOOL-01 B-TOOL-02 The probe says of itself that it only reads.
     assert!(
         asked.rule.contains("may change something"),
         "{}",
@@ -122,7 +125,7 @@ async fn a_person_is_asked_and_every_answer_does_what_it_says() {
     );
     host.answer(id, Answer::Once);
     assert!(text(&waits.await.unwrap()).starts_with("OPEN"));
-    // No: with the reason, for the model.
+    // A-TOOL-01 A-TOOL-04 No: with the reason, for the model.
     let waits = asking("a");
     let (id, _) = host.waiting_call().await;
     let reason = "not on a Monday".to_owned();
@@ -218,6 +221,7 @@ async fn a_person_is_asked_and_every_answer_does_what_it_says() {
         ledger.split_whitespace().collect::<Vec<_>>(),
         ["a", "edited", "c", "c", "d", "e", "c"]
     );
+    // A-TOOL-14 A-TOOL-18
     // Every effect has an intent before it and an outcome after.
     let records = host.records();
     let intents: Vec<&Value> = records.iter().filter(|of| of["kind"] == "intent").collect();
@@ -276,6 +280,7 @@ async fn an_app_that_cannot_wait_gets_its_yes_with_the_next_try() {
     assert_eq!(host.questions().len(), 0);
 }
 
+// A-ARCH-01
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_decide_before_anybody_is_asked() {
     let (folder, mut file) = one(&effectful());
@@ -311,6 +316,7 @@ async fn rules_decide_before_anybody_is_asked() {
     assert_eq!(refusals.count(), 3);
 }
 
+// A-TS-03 B-TS-01
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_changes_stops_until_a_person_has_seen_it() {
     let host = probing(&json!({}), &[]).await;
@@ -450,6 +456,7 @@ async fn an_edit_of_the_file_touches_only_what_it_changes() {
     until("the end of both", || host.status().servers.is_empty()).await;
 }
 
+// A-TS-05 A-ARCH-06
 #[tokio::test(flavor = "multi_thread")]
 async fn two_apps_at_once_are_two() {
     let host = probing(&json!({"apps": ["one", "two"]}), &[]).await;

@@ -180,7 +180,7 @@ fn connect(host: &Hosting) -> Vec<String> {
     ]
 }
 
-// A-TS-01 A-TS-02
+// A-TS-14
 #[tokio::test(flavor = "multi_thread")]
 async fn four_servers_behind_one_endpoint_over_stdio() {
     let host = hosting(&json!({}), &[]).await;

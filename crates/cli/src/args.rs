@@ -97,7 +97,7 @@ pub(crate) enum Command {
     Import(Import),
     /// Your rules on what may be done: what they say of a call.
     Policy(Policy),
-    /// Audit logs: are they what was written?
+    /// What happened: every call, refusal and decision, and whether that is what was written.
     Audit(Audit),
     /// Show a conversation that was recorded with `--trace`.
     Replay(Replay),
@@ -327,21 +327,69 @@ pub(crate) struct Import {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Audit {
     #[command(subcommand)]
-    pub(crate) command: AuditCommand,
+    pub(crate) command: Option<AuditCommand>,
+
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Of this app.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+
+    /// Of this server.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+
+    /// Of this tool, prompt or resource.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Of this kind: intent, outcome, read, refused, decision or host; may be repeated.
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Vec<String>,
+
+    /// No older than this, such as `1h`.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<humantime::Duration>,
+
+    /// Go on with what happens from now on, until Ctrl-C.
+    #[arg(long)]
+    pub(crate) follow: bool,
+
+    /// Print each record as a line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The folder of the log, instead of the one of your host.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
+    /// Print the records as lines of JSON, all of them or some.
+    Export(Show),
     /// Check a log to its end, and name the first record that is not what was written.
     Verify(Verify),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// The folder of the log.
-    pub(crate) folder: PathBuf,
+    /// The folder of the log, instead of the one of your host.
+    pub(crate) folder: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
 
     /// What the log ended with once, kept elsewhere; may be repeated. Finds that an end was cut off.
     #[arg(long, value_name = "NUMBER:HASH")]

@@ -16,6 +16,8 @@ use crate::failure::Failure;
 
 /// How long a host that was started in the background may take until it answers.
 const START: Duration = Duration::from_secs(10);
+/// How often it is tried.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The folder of the state.
 pub(crate) fn state(keeps: &Keeps) -> Result<PathBuf, Failure> {
@@ -112,7 +114,7 @@ pub(crate) fn failure(error: DoorError) -> Failure {
 }
 
 /// Starts a host in the background, if none runs by then, and waits until it can be reached.
-pub(crate) fn start(keeps: &Keeps) -> Result<(), Failure> {
+pub(crate) async fn start(keeps: &Keeps) -> Result<(), Failure> {
     let state = state(keeps)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["up", "--background", "--state"]).arg(&state);
@@ -139,7 +141,7 @@ pub(crate) fn start(keeps: &Keeps) -> Result<(), Failure> {
         }
         // One that found another host running has ended; that one answers soon.
         let _ = child.try_wait();
-        std::thread::sleep(Duration::from_millis(5));
+        tokio::time::sleep(LOOK).await;
     }
 }
 

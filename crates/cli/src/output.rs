@@ -24,6 +24,13 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints JSON on one line, wherever it goes.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text = compere::serde_json::to_string(value).map_err(std::io::Error::other)?;
+    writeln!(std::io::stdout().lock(), "{}", shown(&text))?;
+    Ok(())
+}
+
 /// Prints text, with a line break at its end.
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();

@@ -11,6 +11,7 @@
 
 pub mod format;
 pub mod log;
+pub mod read;
 pub mod record;
 mod segments;
 pub mod verify;
@@ -18,7 +19,8 @@ pub mod verify;
 use std::time::Duration;
 
 pub use log::{Durability, Log, LogError, Opened};
-pub use record::{Kind, Record};
+pub use read::Reader;
+pub use record::{Kind, Numbered, Record};
 pub use verify::{Broken, Summary, verify};
 
 /// A record that was only written is on the disk after so long.

@@ -8,7 +8,6 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
@@ -67,9 +66,6 @@ impl From<io::Error> for StateError {
     }
 }
 
-/// A host that was killed while it started a server is let go of only when that process is gone too.
-const LETTING_GO: Duration = Duration::from_millis(300);
-
 /// A file as it stands on the disk.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
@@ -116,16 +112,10 @@ impl StateFolder {
             .mode(0o600)
             .custom_flags(no_follow())
             .open(path.join(LOCK))?;
-        let began = Instant::now();
-        loop {
-            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { path, _lock: lock }),
-                Err(rustix::io::Errno::WOULDBLOCK) if began.elapsed() < LETTING_GO => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(StateError::InUse),
-                Err(error) => return Err(StateError::Io(error.into())),
-            }
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::InUse),
+            Err(error) => Err(StateError::Io(error.into())),
         }
     }
 

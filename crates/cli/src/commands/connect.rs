@@ -11,7 +11,7 @@ use crate::args::Connect;
 use crate::failure::Failure;
 use crate::hosted;
 
-pub(crate) fn run(connect: &Connect) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(connect: &Connect) -> Result<ExitCode, Failure> {
     let state = hosted::state(&connect.keeps)?;
     let (input, output) = (std::io::stdin(), std::io::stdout());
     let name = connect.app.as_deref();
@@ -20,7 +20,7 @@ pub(crate) fn run(connect: &Connect) -> Result<ExitCode, Failure> {
         match connect_app(&state, name, input.as_fd(), output.as_fd()) {
             Ok(end) => break end,
             Err(DoorError::NotRunning) if !started => {
-                hosted::start(&connect.keeps)?;
+                hosted::start(&connect.keeps).await?;
                 started = true;
             }
             Err(error) => return Err(hosted::failure(error)),
