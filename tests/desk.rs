@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::process::{Child, Command as Program, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ impl Terminal {
             .spawn()
             .unwrap();
         let keys = File::from(ours.as_fd().try_clone_to_owned().unwrap());
-        let mut reading = File::from(OwnedFd::from(ours));
+        let mut reading = File::from(ours);
         let screen: Arc<Mutex<Vec<u8>>> = Arc::default();
         let seen = screen.clone();
         std::thread::spawn(move || {

@@ -408,6 +408,15 @@ pub(crate) struct Policy {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
+    /// Your rules in their order, and what you granted besides.
+    List {
+        #[command(flatten)]
+        keeps: Keeps,
+
+        /// Print them as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what becomes of a call, and which rule decides.
     Explain(Explain),
 }

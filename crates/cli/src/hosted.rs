@@ -1,6 +1,8 @@
 //! Where the host keeps its things, and how a command reaches the one that runs.
 
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::IsTerminal;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -123,7 +125,7 @@ pub(crate) async fn start(keeps: &Keeps) -> Result<(), Failure> {
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stderr(log(&state)?);
     // A process group of its own: what ends an app does not end the host.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn()?;
@@ -135,14 +137,30 @@ pub(crate) async fn start(keeps: &Keeps) -> Result<(), Failure> {
             Err(error) => return Err(failure(error)),
         }
         if began.elapsed() > START {
-            return Err(
-                Failure::usage("the host does not start").hint("See what it says with: compere up")
-            );
+            return Err(Failure::usage("the host does not start").hint(format!(
+                "It may have said why in {}",
+                state.join("host.log").display()
+            )));
         }
         // One that found another host running has ended; that one answers soon.
         let _ = child.try_wait();
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Where a host in the background says what it has to say; what the one before said is gone.
+fn log(state: &Path) -> Result<Stdio, Failure> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state)?;
+    let log = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(state.join("host.log"))?;
+    Ok(log.into())
 }
 
 /// Is a person at a terminal here?

@@ -6,15 +6,62 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use compere::serde_json::{Map, Value, json};
 use compere_host::policy::{Because, Claims, Effect, Question, Reads, Subject, decide, in_file};
 
-use crate::args::{Explain, Policy, PolicyCommand};
+use compere::text::escape_line;
+use compere_host::door::{Order, Reply};
+
+use crate::args::{Explain, Keeps, Policy, PolicyCommand};
 use crate::commands::import::{own_file, text_of};
 use crate::failure::Failure;
-use crate::output;
+use crate::{hosted, output};
 
 pub(crate) fn run(policy: Policy) -> Result<ExitCode, Failure> {
     match policy.command {
         PolicyCommand::Explain(explain) => run_explain(&explain),
+        PolicyCommand::List { keeps, json } => run_list(&keeps, json),
     }
+}
+
+fn run_list(keeps: &Keeps, as_json: bool) -> Result<ExitCode, Failure> {
+    let file = hosted::file(keeps)?;
+    let text = text_of(&file)?.unwrap_or_default();
+    let rules = in_file(&text).map_err(|faults| {
+        let failure = Failure::usage(format!("{}: its policy cannot be read", file.display()));
+        faults.into_iter().fold(failure, Failure::hint)
+    })?;
+    // Those of a host that does not run hold nothing now, and are kept for when it does.
+    let grants = match hosted::reach(keeps).and_then(|mut host| {
+        let reply = host.order(&Order::Grants);
+        reply.map_err(hosted::failure)
+    }) {
+        Ok(Reply::Grants(grants)) => Some(grants),
+        _ => None,
+    };
+    if as_json {
+        let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+        output::json(&json!({"rules": rules, "grants": grants}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines: Vec<String> = rules
+        .iter()
+        .enumerate()
+        .map(|(place, rule)| format!("{}  {rule}", place + 1))
+        .collect();
+    if rules.is_empty() {
+        lines.push(format!("{} has no rules.", file.display()));
+    }
+    match grants {
+        None => lines.push("What you granted is shown while the host runs.".to_owned()),
+        Some(grants) => lines.extend(grants.iter().map(|grant| {
+            let (what, who) = (escape_line(&grant.to_string()), escape_line(&grant.who));
+            format!("{}  granted: {what} (by {who})", grant.id)
+        })),
+    }
+    lines.push(
+        "If none of these decides: what only reads is allowed, and you are asked about the rest."
+            .to_owned(),
+    );
+    output::text(&lines.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_explain(explain: &Explain) -> Result<ExitCode, Failure> {

@@ -31,6 +31,8 @@ use crate::hosted;
 
 /// A host in the background that nobody uses ends after this.
 const UNUSED: Duration = Duration::from_secs(10 * 60);
+/// Between two notes that something waits.
+const QUIET: Duration = Duration::from_secs(10);
 /// How often our file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -70,6 +72,9 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode, Failure> {
     tokio::spawn(follow_file(host.clone()));
     if up.background {
         tokio::spawn(end_unused(host.clone(), stop.clone()));
+    }
+    if !up.stdio && !up.no_ask {
+        tokio::spawn(notify(host.clone()));
     }
     let leaving = stop.clone();
     if is_person {
@@ -275,6 +280,30 @@ async fn follow_file(host: Arc<Host>) {
                 tracing::warn!("{fault}");
             }
         }
+    }
+}
+
+/// Tells a person who may look elsewhere that something waits, by whatever their desktop has for that. What
+/// it is about is not said there: that is for the door to show.
+async fn notify(host: Arc<Host>) {
+    let mut changes = host.question_changes();
+    let mut told = 0;
+    while changes.changed().await.is_ok() {
+        let newest = host.questions().last().map_or(0, |question| question.id);
+        if newest <= told {
+            continue;
+        }
+        told = newest;
+        let telling = tokio::process::Command::new("notify-send")
+            .args(["Compere", "Something waits for you: compere approve"])
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .status();
+        // There may be no such thing, and no desktop.
+        let _ = tokio::time::timeout(QUIET, telling).await;
+        tokio::time::sleep(QUIET).await;
     }
 }
 

@@ -157,7 +157,7 @@ impl Running {
         listed.map_err(|error| of_error(&error))
     }
 
-    /// Asks again for what it defines, if it said that something changed. `true` if it did.
+    /// Asks again for what it defines, if it said that something changed. `true` if something did.
     pub(crate) async fn refresh(&self) -> Result<bool, SendError> {
         if !self.stale.swap(false, Ordering::AcqRel) {
             return Ok(false);
@@ -167,8 +167,10 @@ impl Running {
             self.stale.store(true, Ordering::Release);
         });
         let offers = offers.map_err(|error| of_error(&error))?;
-        *self.offers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offers);
-        Ok(true)
+        let mut known = self.offers.write().unwrap_or_else(PoisonError::into_inner);
+        let differs = known.items != offers.items;
+        *known = Arc::new(offers);
+        Ok(differs)
     }
 
     /// What is agreed about an item of this start of the server: launch and definition, if both are what

@@ -96,6 +96,9 @@ impl Session {
             .map_err(|_| ErrorObject::invalid_params("A URI is missing"))?;
         let (server, uri) = self.owner_of(&located.uri).await?;
         let is_read = asked.method() == Method::ResourcesRead;
+        if !is_read {
+            self.may_subscribe(&located.uri)?;
+        }
         let errand = Errand {
             server: server.clone(),
             subject: match is_read {

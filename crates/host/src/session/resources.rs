@@ -23,6 +23,8 @@ use crate::servers::Server;
 use crate::session::Session;
 use crate::session::passing::Errand;
 
+/// Subscriptions of one app.
+const SUBSCRIPTIONS: usize = 1_024;
 /// URIs of one server that are known.
 const KNOWN: usize = 10_000;
 
@@ -185,6 +187,16 @@ impl Session {
         match changed {
             true => value.to_string().into(),
             false => result,
+        }
+    }
+
+    /// May the app subscribe to one more?
+    pub(super) fn may_subscribe(&self, as_named: &str) -> Result<(), ErrorObject> {
+        let state = self.lock();
+        let known = state.subscriptions.contains_key(as_named);
+        match known || state.subscriptions.len() < SUBSCRIPTIONS {
+            true => Ok(()),
+            false => Err(ErrorObject::limit("subscriptions", SUBSCRIPTIONS)),
         }
     }
 
