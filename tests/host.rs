@@ -651,3 +651,52 @@ async fn connecting_starts_a_host_where_there_is_none() {
     })
     .await;
 }
+
+/// Two servers with the same resources: each is written with its server, everywhere alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn resources_of_two_servers_are_told_apart() {
+    let server = json!({"command": "compere", "args": ["serve", "everything"]});
+    let host = Hosting::start(&json!({"servers": {"one": server, "two": server}}));
+    host.approve(&["one", "two"]).await;
+    let app = host.app("editor").await;
+    let mut uris = Vec::new();
+    let mut resources = app.resources();
+    while let Some(resource) = resources.next().await {
+        uris.push(resource.unwrap().uri);
+    }
+    assert!(
+        uris.iter().all(|uri| uri.starts_with("compere://")),
+        "{uris:?}"
+    );
+    let mut sorted = uris.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!(sorted.len(), uris.len());
+    // Read under its name; what comes back has that name too.
+    let first = uris
+        .iter()
+        .find(|uri| uri.starts_with("compere://one/"))
+        .unwrap();
+    let read = app.read(first).await.unwrap();
+    assert_eq!(read.contents[0].uri, *first);
+    // Without the server it is not known which is meant: the error says how to say it.
+    let bare = first.strip_prefix("compere://one/").unwrap();
+    let refused = app.read(bare).await.unwrap_err().to_string();
+    assert!(
+        refused.contains(first) && refused.contains("compere://two/"),
+        "{refused}"
+    );
+    let mut templates = app.resource_templates();
+    while let Some(template) = templates.next().await {
+        let template = template.unwrap().uri_template;
+        assert!(template.starts_with("compere://"), "{template}");
+    }
+    // One of them goes: what is left is what it is called again.
+    host.write(&json!({"servers": {"one": server}}));
+    let app = host.app("editor").await;
+    let mut resources = app.resources();
+    while let Some(resource) = resources.next().await {
+        let uri = resource.unwrap().uri;
+        assert!(!uri.starts_with("compere://"), "{uri}");
+    }
+}

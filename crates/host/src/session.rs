@@ -164,11 +164,7 @@ impl Session {
             }
         };
         let is_new = before.is_none();
-        let refreshed = running.refresh().await.unwrap_or(true);
-        if is_new || refreshed {
-            self.host.seen(server, &running.offers());
-            self.host.changed();
-        }
+        self.look_again(server, &running, is_new).await;
         if is_new {
             let level = self.lock().level.clone();
             if let Some(level) = level.filter(|_| running.offers().abilities.logging)
@@ -178,6 +174,17 @@ impl Session {
             }
         }
         Ok(running)
+    }
+
+    /// Asks a server again for what it offers, if it said that something changed, and holds it against what
+    /// was approved.
+    async fn look_again(&self, server: &Arc<Server>, running: &Running, is_new: bool) {
+        // What cannot be asked for may be anything: it is looked at as it was known last.
+        let differs = running.refresh().await.unwrap_or(true);
+        if is_new || differs {
+            self.host.seen(server, &running.offers());
+            self.host.changed();
+        }
     }
 
     async fn answer(self: Arc<Self>, asked: Asked) -> Result<Box<str>, ErrorObject> {

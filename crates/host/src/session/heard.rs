@@ -142,9 +142,9 @@ impl ServerListener for Heard {
                 let server = self.server.upgrade();
                 tokio::spawn(async move {
                     let Some(server) = server else { return };
-                    // Asks again, holds it against what was approved, and tells the apps.
-                    if let Err(error) = session.running(&server).await {
-                        tracing::debug!(%error, "a list cannot be asked for again");
+                    // One that says so and ends is not started again for that.
+                    if let Some(running) = server.running_for(session.id) {
+                        session.look_again(&server, &running, false).await;
                     }
                 });
             }
