@@ -700,3 +700,47 @@ async fn resources_of_two_servers_are_told_apart() {
         assert!(!uri.starts_with("compere://"), "{uri}");
     }
 }
+
+/// A server that wants its client to sign in is not there yet, and that is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_wants_a_sign_in_says_so() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let answer = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    let host = Hosting::start(&json!({"servers": {"far": {"url": url, "oauth": {}}}}));
+    let question = host.questions().remove(0);
+    let shown = serde_json::to_value(&question.topic).unwrap();
+    let warnings = shown["warnings"].to_string();
+    assert!(
+        warnings.contains("sign in") && warnings.contains("runs elsewhere"),
+        "{shown}"
+    );
+    let digest = shown["digest"].as_str().unwrap().to_owned();
+    let (except, reads) = (Vec::new(), Vec::new());
+    host.answer(
+        question.id,
+        Answer::Approve {
+            digest,
+            except,
+            reads,
+        },
+    );
+    until("the refusal", || {
+        matches!(host.status().servers[0].stage, Stage::Failed(_))
+    })
+    .await;
+    let Stage::Failed(why) = host.status().servers[0].stage.clone() else {
+        panic!("it did not fail");
+    };
+    assert!(why.contains("sign in, which is not supported yet"), "{why}");
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use compere::gateway::ServerListener;
 use compere::transport::http::HttpTarget;
-use compere::{Client, Command, Limits};
+use compere::{Client, Command, ErrorKind, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Entry;
@@ -387,7 +387,12 @@ impl Server {
                 Ok(running)
             }
             Err(error) => {
-                let why = error.to_string();
+                let why = match error.kind() {
+                    ErrorKind::HttpStatus(401 | 403) => {
+                        "it wants you to sign in, which is not supported yet".to_owned()
+                    }
+                    _ => error.to_string(),
+                };
                 let mut state = self.lock();
                 let times = state.failed.as_ref().map_or(0, |failed| failed.times);
                 let wait = BACK_OFF

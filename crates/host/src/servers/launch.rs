@@ -112,13 +112,18 @@ pub fn launching(
             other => format!("it cannot be resolved: {other:?}"),
         });
     }
-    match (&launch, &entry.launch) {
+    let found = match (&launch, &entry.launch) {
         (Launch::Remote { url, headers }, Launch::Remote { url: written, .. }) => {
             Ok(remote(written, url, headers, key))
         }
         (Launch::Command { .. }, _) => program(entry, launch, machine, surroundings, digests, key),
         _ => Err("it cannot be resolved".to_owned()),
-    }
+    };
+    let mut found = found?;
+    found
+        .warnings
+        .extend(entry.notes.iter().map(ToString::to_string));
+    Ok(found)
 }
 
 fn remote(
@@ -291,6 +296,12 @@ fn program(
         warnings.push(format!(
             "{name} fetches code from the network at each start: what runs tomorrow need not be what runs today"
         ));
+        if profile.is_some() {
+            warnings.push(
+                "confined as it is here, it can hardly fetch anything: install the server and name its own program, or say \"unconfined\": true"
+                    .to_owned(),
+            );
+        }
     } else if INTERPRETERS.iter().any(|known| name.starts_with(known)) && files.is_empty() {
         warnings.push(format!(
             "{name} runs what its arguments say; only these are held against what you approve"
