@@ -266,9 +266,10 @@ impl Log {
             let number = state.append(record)?;
             let (reply, replied) = oneshot::channel();
             state.waiting.push((number, reply));
-            self.shared.wake.notify_one();
             replied
         };
+        // Whoever is woken finds the lock free.
+        self.shared.wake.notify_one();
         replied.await.unwrap_or(Err(LogError::Closed))
     }
 
