@@ -261,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn commands_options_tools_and_arguments() {
-        assert_eq!(at("compere to|").await, ["tools"]);
+        assert_eq!(at("compere to|").await, ["tools", "token"]);
         assert!(!at("compere |").await.contains(&"__complete".to_owned()));
         assert_eq!(at("compere call --sam|").await, ["--sampling"]);
         assert_eq!(at("compere call --sampling |").await, ["ask", "deny"]);
