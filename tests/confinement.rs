@@ -395,3 +395,54 @@ async fn servers_end_with_the_host_that_is_killed() {
     running.process.wait().unwrap();
     compere_tests::until("the end of the servers", || !alive()).await;
 }
+
+/// What fetches its code has a home of its own to keep it in, can run it there, and has nothing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fetches_its_code_has_a_home_of_its_own() {
+    let folder = place(&json!({}));
+    let work = folder.path().join("work").canonicalize().unwrap();
+    let bin = folder.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let fetcher = bin.join("npx");
+    // It keeps a program in its home, and runs it from there.
+    let script = "#!/bin/sh\nset -e\nprintf '#!/bin/sh\\nexec python3 \"$@\"\\n' > \"$HOME/kept\"\nchmod +x \"$HOME/kept\"\nexec \"$HOME/kept\" \"$@\"\n";
+    std::fs::write(&fetcher, script).unwrap();
+    set_mode(&fetcher, 0o755);
+    let mut server = probe(work.to_str().unwrap(), &json!({"network": true}));
+    server["command"] = json!(fetcher);
+    let file = json!({"servers": {"probe": server}, "policy": [{"allow": "*"}]});
+    let path = folder.path().join("settings/compere.json");
+    std::fs::write(path, file.to_string()).unwrap();
+    let host = Hosting::start_in(folder, &[]);
+    let shown = serde_json::to_value(&host.questions()[0].topic).unwrap();
+    let (facts, warnings) = (shown["facts"].to_string(), shown["warnings"].to_string());
+    assert!(facts.contains("keeps what it fetches in"), "{shown}");
+    assert!(
+        warnings.contains("fetches code from the network at each start"),
+        "{shown}"
+    );
+    host.approve(&["probe"]).await;
+    let found = outcomes(&host, &[json!({"do": "variables"})]).await;
+    let variables: Value = serde_json::from_str(found[0].2.strip_prefix("OPEN ").unwrap()).unwrap();
+    let home = variables["HOME"].as_str().unwrap();
+    assert!(home.ends_with("/compere/servers/probe"), "{home}");
+    let tries = [
+        (json!({"do": "write", "path": format!("{home}/more")}), true),
+        (
+            json!({"do": "write", "path": format!("{}/file", work.display())}),
+            false,
+        ),
+        (
+            json!({"do": "list", "path": Path::new(home).parent().unwrap()}),
+            false,
+        ),
+        (
+            json!({"do": "read", "path": host.path("state/door.key")}),
+            false,
+        ),
+    ];
+    for (given, may) in tries {
+        let found = outcomes(&host, std::slice::from_ref(&given)).await;
+        assert_eq!(found[0].1, may, "{given}: {}", found[0].2);
+    }
+}

@@ -182,6 +182,7 @@ fn run(folder: &Path, arguments: &[String]) -> (Child, Value) {
         .arg("--file")
         .arg(folder.join("settings/compere.json"))
         .args(arguments)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
         .current_dir(folder.join("work"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());

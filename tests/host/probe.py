@@ -134,6 +134,7 @@ def do(what, given):
             [given["program"], "approve", "--json", "--state", state],
             capture_output=True,
             timeout=20,
+            check=True,
         ),
         "ask": lambda: ask(given["method"], given.get("params", {})),
     }

@@ -52,12 +52,21 @@ pub(crate) fn options(keeps: &Keeps) -> Result<Options, Failure> {
         own: std::env::current_exe()?,
         environment: std::env::vars_os().collect(),
         home: std::env::home_dir(),
+        cache: cache(),
         secret: vec![state.clone(), file.clone(), folder.join("secrets")],
         folder,
     };
     let mut options = Options::new(file, state, machine);
     options.own_reads = compere_servers::effects::only_reads;
     Ok(options)
+}
+
+/// Where servers keep what they fetch.
+fn cache() -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let named = named.filter(|path| path.is_absolute());
+    let base = named.or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
+    Some(base.join("compere/servers"))
 }
 
 /// The built-in server for the files of a folder, to read.

@@ -30,6 +30,9 @@ pub struct Profile {
     pub read: Vec<PathBuf>,
     /// It may read these and change what is in them.
     pub write: Vec<PathBuf>,
+    /// It may do all of that in these, which hold nothing of the person.
+    #[serde(default)]
+    pub own: Vec<PathBuf>,
     /// It may reach others over IP.
     pub network: bool,
 }

@@ -501,7 +501,17 @@ async fn connect(
             let inherited = inherited.filter(|(name, _)| !taken(name));
             command =
                 command.inherit_env(inherited.map(|(name, value)| (name.clone(), value.clone())));
-            if let Some(folder) = program.folder.as_ref().or(program.roots.first()) {
+            for home in program.profile.iter().flat_map(|profile| &profile.own) {
+                let mut making = std::fs::DirBuilder::new();
+                making.recursive(true);
+                std::os::unix::fs::DirBuilderExt::mode(&mut making, 0o700).create(home)?;
+            }
+            let own = program
+                .profile
+                .as_ref()
+                .and_then(|profile| profile.own.first());
+            let folder = program.folder.as_ref().or(program.roots.first()).or(own);
+            if let Some(folder) = folder {
                 command = command.directory(folder);
             }
             builder.connect(command).await

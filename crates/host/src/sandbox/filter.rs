@@ -162,7 +162,7 @@ pub(super) fn filters(profile: &Profile, signals: bool) -> Result<[BpfProgram; 2
         }
     };
     all(&mut refused, REFUSED);
-    if profile.write.is_empty() {
+    if profile.write.is_empty() && profile.own.is_empty() {
         all(&mut refused, METADATA);
         all(&mut refused, METADATA_OLD);
     }

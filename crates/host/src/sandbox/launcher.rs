@@ -162,6 +162,7 @@ fn landlocked(profile: &Profile, abi: ABI) -> Result<(), String> {
         (&profile.run, run),
         (&profile.read, read),
         (&profile.write, write),
+        (&profile.own, write | AccessFs::Execute),
     ] {
         for path in paths {
             let fd = PathFd::new(path).map_err(|error| error.to_string())?;
@@ -187,7 +188,7 @@ fn landlocked(profile: &Profile, abi: ABI) -> Result<(), String> {
 fn probe(profile: &Profile) -> Result<(), String> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let granted = |path: &Path| {
-        let all = [&profile.run, &profile.read, &profile.write];
+        let all = [&profile.run, &profile.read, &profile.write, &profile.own];
         all.iter()
             .any(|paths| paths.iter().any(|of| path.starts_with(of)))
     };

@@ -80,6 +80,7 @@ pub fn profile(
         run: run.into_iter().collect(),
         read: reads.into_iter().collect(),
         write: writes.into_iter().collect(),
+        own: Vec::new(),
         network,
     }
 }

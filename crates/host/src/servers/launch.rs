@@ -29,6 +29,8 @@ pub struct Machine {
     pub folder: PathBuf,
     /// Places that no server is ever given: state and settings of the host.
     pub secret: Vec<PathBuf>,
+    /// Where servers that fetch what they run may keep that, each in a folder of its own.
+    pub cache: Option<PathBuf>,
 }
 
 /// A server as it would be started or reached.
@@ -219,8 +221,25 @@ fn program(
         .filter(|path| path.is_absolute() && path.is_file())
         .take(4)
         .collect();
-    let profile = (!settings.unconfined)
+    let mut profile = (!settings.unconfined)
         .then(|| sandbox::profile(&path, &files, &read, &write, settings.network));
+    // Who fetches needs a place to keep it; a home of its own is one that holds nothing else.
+    let is_fetcher = |name: &str| FETCHERS.contains(&name);
+    let fetches = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(is_fetcher);
+    let cache = machine
+        .cache
+        .as_ref()
+        .filter(|_| fetches && settings.network);
+    if let (Some(cache), Some(profile)) = (cache, &mut profile) {
+        let home = cache.join(crate::naming::handle(&entry.name));
+        environment
+            .entry("HOME".to_owned())
+            .or_insert_with(|| Some(home.to_string_lossy().into_owned()));
+        profile.own.push(home);
+    }
     let own = machine
         .is_own(&path)
         .then(|| own_name(&arguments))
@@ -291,14 +310,16 @@ fn program(
                 .to_owned(),
         ),
     }
-    let fetches = FETCHERS.contains(&name.as_str());
     if fetches {
         warnings.push(format!(
             "{name} fetches code from the network at each start: what runs tomorrow need not be what runs today"
         ));
-        if profile.is_some() {
+        if profile
+            .as_ref()
+            .is_some_and(|profile| profile.own.is_empty())
+        {
             warnings.push(
-                "confined as it is here, it can hardly fetch anything: install the server and name its own program, or say \"unconfined\": true"
+                "confined as it is here, it cannot fetch anything: say \"network\": true, or install the server and name its own program"
                     .to_owned(),
             );
         }
@@ -340,6 +361,9 @@ pub fn confined(profile: &Profile, roots: &[PathBuf]) -> Vec<String> {
     match profile.write.as_slice() {
         [] => facts.push("can change no file".to_owned()),
         write => facts.push(format!("can change what is in {}", list(write))),
+    }
+    for home in &profile.own {
+        facts.push(format!("keeps what it fetches in {}", home.display()));
     }
     facts.push(match profile.network {
         true => "can use the network".to_owned(),
