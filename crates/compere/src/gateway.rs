@@ -291,11 +291,14 @@ impl fmt::Debug for Asked {
     }
 }
 
-/// A result in the shape of an older revision; as it is where nothing changed in between.
-pub fn in_revision(method: Method, result: &str, revision: Revision) -> Box<str> {
-    match translate::result(method, result, revision) {
+/// A result that has the shape of one revision, in that of another. What is no newer stays as it is.
+pub fn in_revision(method: Method, result: Box<str>, from: Revision, to: Revision) -> Box<str> {
+    if from <= to {
+        return result;
+    }
+    match translate::result(method, &result, to) {
         Outcome::Raw(text) => text,
-        _ => pass::on_one_line(result),
+        _ => result,
     }
 }
 

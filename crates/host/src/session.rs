@@ -14,7 +14,7 @@ use compere::gateway::{Answer, App, Asked, Attendant, Offer, Place, in_revision}
 use compere::model::{
     ErrorObject, Implementation, ListCapability, ResourcesCapability, ServerCapabilities,
 };
-use compere::proto::Method;
+use compere::proto::{Method, Revision};
 use compere::text::escape_line;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -32,6 +32,8 @@ pub(crate) use heard::Survey;
 const LOCAL: &str = "local";
 /// The longest name of an app.
 const NAME_CHARACTERS: usize = 64;
+/// What servers were approved of may be as new as this.
+const NEWEST: Revision = Revision::V2025_11_25;
 /// Items on a page of a list.
 const PAGE: usize = 500;
 
@@ -302,6 +304,6 @@ fn page(asked: &Asked, member: &str, items: &[Value]) -> Result<Box<str>, ErrorO
     if end < items.len() {
         page.insert("nextCursor".to_owned(), end.to_string().into());
     }
-    let page = Value::Object(page).to_string();
-    Ok(in_revision(asked.method(), &page, asked.revision()))
+    let page = Value::Object(page).to_string().into();
+    Ok(in_revision(asked.method(), page, NEWEST, asked.revision()))
 }

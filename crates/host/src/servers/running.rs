@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use compere::gateway::Asked;
-use compere::proto::Method;
+use compere::proto::{Method, Revision};
 use compere::{Client, ErrorKind};
 use serde_json::Value;
 
@@ -191,6 +191,11 @@ impl Running {
     pub fn offers(&self) -> Arc<Definitions> {
         let offers = self.offers.read().unwrap_or_else(PoisonError::into_inner);
         offers.clone()
+    }
+
+    /// The revision that is spoken with it.
+    pub(crate) fn revision(&self) -> Revision {
+        self.client.revision()
     }
 
     /// Is the connection over?

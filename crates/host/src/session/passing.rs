@@ -86,8 +86,7 @@ impl Session {
             written: named.arguments.map(|arguments| arguments.get().into()),
             meta: named.meta.map(|meta| meta.get().into()),
         };
-        let answer = self.run(&asked, errand).await?;
-        Ok(in_revision(asked.method(), &answer, asked.revision()))
+        self.run(&asked, errand).await
     }
 
     /// A resource: to read it, or to hear when it changes.
@@ -114,7 +113,7 @@ impl Session {
         if !is_read {
             self.subscribed(&located.uri, &server.name, &uri);
         }
-        Ok(in_revision(asked.method(), &answer, asked.revision()))
+        Ok(answer)
     }
 
     /// All of the way.
@@ -184,7 +183,11 @@ impl Session {
             .await;
         entry.end(&sent, began, effectful).await?;
         match sent {
-            Ok(answer) => Ok(self.mapped(server, answer)),
+            Ok(answer) => {
+                let answer = self.mapped(server, answer);
+                let (from, to) = (running.revision(), asked.revision());
+                Ok(in_revision(asked.method(), answer, from, to))
+            }
             Err(error) => self.failed(asked.method(), &running, error),
         }
     }
@@ -432,6 +435,11 @@ impl Refused {
     }
 }
 
+/// Does a result say that the tool failed? For the record: however it is written.
+fn has_failed(answer: &str) -> bool {
+    answer.contains("\"isError\":true") || answer.contains("\"isError\": true")
+}
+
 /// The result of a tool that says what is wrong.
 fn tool_error(words: &str) -> Box<str> {
     let result = json!({"content": [{"type": "text", "text": words}], "isError": true});
@@ -623,7 +631,7 @@ impl<'s> Entry<'s> {
         effectful: bool,
     ) -> Result<(), ErrorObject> {
         let mut record = self.last_record(&match sent {
-            Ok(answer) if answer.contains("\"isError\":true") => "the tool failed".to_owned(),
+            Ok(answer) if has_failed(answer) => "the tool failed".to_owned(),
             Ok(_) => "done".to_owned(),
             Err(SendError::Refused(error)) => format!("refused by the server ({})", error.code),
             Err(SendError::Stale(stale)) => format!("not sent: {stale}"),

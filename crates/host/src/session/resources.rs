@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use compere::gateway::{Asked, in_revision};
+use compere::gateway::Asked;
 use compere::model::{ErrorObject, UriTemplate};
 use compere::proto::Method;
 use compere::text::escape_line;
@@ -290,8 +290,7 @@ impl Session {
         match self.host.consent.judge(&wanted, Now::read()) {
             Judged::Leave(leave) => {
                 let params = params.to_string().into();
-                let answer = self.carry(&asked, &errand, &wanted, leave, params).await?;
-                Ok(in_revision(asked.method(), &answer, asked.revision()))
+                self.carry(&asked, &errand, &wanted, leave, params).await
             }
             Judged::Ask(_) => Ok(no_suggestions()),
             Judged::Refused(refused) => {
