@@ -789,3 +789,31 @@ async fn a_server_that_asks_like_the_host_gets_no_leave() {
     };
     assert!(grants.is_empty(), "{grants:?}");
 }
+
+/// An app of 2024 and one of 2025 at the same host, each in its own revision.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_app_is_answered_in_its_own_revision() {
+    let server = json!({"command": "compere", "args": ["serve", "everything"]});
+    let host = Hosting::start(&json!({"servers": {"all": server}}));
+    host.approve(&["all"]).await;
+    for revision in compere::Revision::NEGOTIABLE.iter().copied() {
+        let builder = Client::builder("editor", "1").revisions(&[revision]);
+        let app = host.app_with("editor", builder).await;
+        assert_eq!(app.revision(), revision);
+        let mut tools = app.tools();
+        let mut schemas = 0;
+        while let Some(tool) = tools.next().await {
+            schemas += usize::from(tool.unwrap().output_schema.is_some());
+        }
+        let arguments = json!({"location": "Chicago"});
+        let called = app
+            .call("all__get-structured-content", arguments)
+            .await
+            .unwrap();
+        let called = called.into_inner();
+        assert!(!text(&called).is_empty());
+        let is_new = revision.rules().structured_content;
+        assert_eq!(schemas > 0, is_new, "{revision:?}");
+        assert_eq!(called.structured_content.is_some(), is_new, "{revision:?}");
+    }
+}
