@@ -1,6 +1,8 @@
 //! The host as apps and people have it: the program runs, servers run behind it, and what the rules do
 //! not allow waits for an answer at its door.
 
+use std::path::Path;
+
 use compere::Client;
 use compere::model::{CallToolResult, LoggingLevel};
 use compere_host::consent::{Answer, Covers};
@@ -816,4 +818,50 @@ async fn each_app_is_answered_in_its_own_revision() {
         assert_eq!(schemas > 0, is_new, "{revision:?}");
         assert_eq!(called.structured_content.is_some(), is_new, "{revision:?}");
     }
+}
+
+/// A host that is stopped between the two questions, or whose server did not start then, asks the second
+/// one when it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_seen_is_looked_at_again() {
+    let (folder, file) = one(&json!({}));
+    let script = folder.path().join("work/late.py");
+    let mut file = file;
+    // Until its script is there it cannot start.
+    let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("host/probe.py");
+    let work = folder.path().join("work").canonicalize().unwrap();
+    file["servers"]["probe"]["args"] = json!([
+        "-c",
+        format!(
+            "import sys; sys.argv = ['', {work:?}]; exec(open({:?}).read())",
+            work.join("late.py")
+        )
+    ]);
+    let path = folder.path().join("settings/compere.json");
+    std::fs::write(path, file.to_string()).unwrap();
+    let mut host = Hosting::start_in(folder, &[]);
+    let question = host.questions().remove(0);
+    let shown = serde_json::to_value(&question.topic).unwrap();
+    let digest = shown["digest"].as_str().unwrap().to_owned();
+    let (except, reads) = (Vec::new(), Vec::new());
+    host.answer(
+        question.id,
+        Answer::Approve {
+            digest,
+            except,
+            reads,
+        },
+    );
+    until("the failure", || {
+        matches!(host.status().servers[0].stage, Stage::Failed(_))
+    })
+    .await;
+    assert!(host.questions().is_empty());
+    std::fs::copy(probe, &script).unwrap();
+    let server = "probe".to_owned();
+    host.order(&Order::Retry { server });
+    until("the definitions", || host.questions().len() == 1).await;
+    host.kill_and_start();
+    until("the definitions again", || host.questions().len() == 1).await;
+    host.approve(&["probe"]).await;
 }

@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Grants(Grants),
     /// A token with which an app uses the host over HTTP.
     Token(Token),
+    /// Try a server that failed again at once.
+    Retry(Retry),
     /// End the host.
     Stop(Stop),
     /// What confined servers may touch.
@@ -274,6 +276,15 @@ pub(crate) enum GrantsCommand {
 pub(crate) struct Token {
     /// The app.
     pub(crate) app: String,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// The server.
+    pub(crate) server: String,
 
     #[command(flatten)]
     pub(crate) keeps: Keeps,

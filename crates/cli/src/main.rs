@@ -99,6 +99,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Status(status) => commands::status::run(&status),
         Command::Grants(grants) => commands::status::grants(&grants),
         Command::Token(token) => commands::up::token(&token.keeps, &token.app),
+        Command::Retry(retry) => commands::status::retry(&retry),
         Command::Stop(stop) => commands::status::stop(&stop),
         Command::Sandbox(sandbox) => commands::sandbox::run(&sandbox),
         Command::Import(import) => commands::import::run(import).await,

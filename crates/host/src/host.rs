@@ -465,6 +465,15 @@ impl Host {
         let changes = match approvals.pins.standing(&item, &launching.pinned) {
             Standing::Approved => {
                 self.consent.inbox().withdraw(&same);
+                // Nothing it offers is known: it did not start when it was approved, or the host was
+                // stopped before a person saw what it offers.
+                let is_seen = approvals
+                    .pins
+                    .iter()
+                    .any(|(item, _)| item.kind != Kind::Launch);
+                if !is_seen {
+                    self.look_inside(server);
+                }
                 return;
             }
             Standing::New => Vec::new(),
@@ -831,9 +840,6 @@ impl Host {
         };
         server.forget_failure();
         self.look_at(&server);
-        if server.approved_launch().is_some() {
-            self.look_inside(&server);
-        }
         self.changed();
         true
     }

@@ -7,7 +7,7 @@ mod resources;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use compere::gateway::{Answer, App, Asked, Attendant, Offer, Place, in_revision};
@@ -46,7 +46,6 @@ pub(crate) struct Session {
     state: Mutex<State>,
     /// The handshake is done.
     ready: watch::Sender<bool>,
-    over: AtomicBool,
 }
 
 #[derive(Default)]
@@ -72,7 +71,6 @@ impl Attending {
 
 impl Drop for Attending {
     fn drop(&mut self) {
-        self.0.over.store(true, Ordering::Release);
         self.0.host.session_ended(self.0.id, &self.0.name);
     }
 }
@@ -94,7 +92,6 @@ impl Session {
             },
             state: Mutex::default(),
             ready: watch::Sender::new(false),
-            over: AtomicBool::new(false),
         })
     }
 

@@ -1,4 +1,4 @@
-//! `compere status`, `compere grants`, `compere stop`: what the host has, and what it may not have any
+//! `compere status`, `compere grants`, `compere retry`, `compere stop`: what the host has, and what it may not have any
 //! more.
 
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use compere_host::door::{Order, Reply};
 use compere_host::host::Status as HostStatus;
 use compere_host::servers::Stage;
 
-use crate::args::{Grants, GrantsCommand, Status, Stop};
+use crate::args::{Grants, GrantsCommand, Retry, Status, Stop};
 use crate::failure::Failure;
 use crate::{hosted, output};
 
@@ -61,6 +61,7 @@ fn describe(status: &HostStatus) -> String {
         if matches!(server.stage, Stage::Failed(_)) {
             let words = server.last_words.iter().rev().take(5).rev();
             lines.extend(words.map(|line| format!("    it last said: {}", escape_line(line))));
+            lines.push(format!("    try it again with: compere retry {name}"));
         }
     }
     if status.questions > 0 {
@@ -115,6 +116,12 @@ pub(crate) fn grants(grants: &Grants) -> Result<ExitCode, Failure> {
             }
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn retry(retry: &Retry) -> Result<ExitCode, Failure> {
+    let server = retry.server.clone();
+    hosted::order(&retry.keeps, &Order::Retry { server })?;
     Ok(ExitCode::SUCCESS)
 }
 
