@@ -3,7 +3,12 @@
 //! It is told where its file and its state are, and what the machine is; it reads no environment. Apps
 //! come in through [`Host::gateway`]; people answer through the methods that doors call.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod approvals;
+mod status;
+
+pub use status::{ServerStatus, Status};
+
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +17,6 @@ use std::time::Duration;
 
 use compere::ServerHandle;
 use compere::gateway::{Attendant, Gateway};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -21,18 +25,16 @@ use crate::audit::{Durability, Kind as RecordKind, Log, LogError, Opened, Record
 use crate::config::{AppSettings, Entry, Fault, HostFile, Surroundings};
 use crate::consent::{Answer, Consent, Grant, HOLD, Now, Question, Rejected, Resolution, Topic};
 use crate::hex;
-use crate::pins::{Item, Kind, Standing};
-use crate::servers::definitions::{Definitions, changes};
+use crate::host::approvals::{same_definitions, same_launch};
+use crate::servers::definitions::changes;
 use crate::servers::launch::{Digests, Launching, Machine, keyed, launching};
 use crate::servers::running::Running;
-use crate::servers::{Approvals, Kept, NotRunning, Server, Stage, launch_item};
-use crate::session::{Attending, Session, Survey};
+use crate::servers::{Approvals, Kept, Server};
+use crate::session::{Attending, Session};
 use crate::state::{Found, StateError, StateFolder};
 
 /// A process that nobody has asked anything of for so long is ended.
 const IDLE: Duration = Duration::from_secs(10 * 60);
-/// How long an app that comes waits for servers that are being looked at.
-const SETTLING: Duration = Duration::from_secs(3);
 /// How often it is looked for what is over.
 const ROUND: Duration = Duration::from_secs(5);
 /// Calls that are remembered to show what differs from the last one.
@@ -136,44 +138,7 @@ pub struct Host {
     ended: AtomicBool,
 }
 
-/// How a server stands, for a person.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ServerStatus {
-    /// Its name.
-    pub name: String,
-    /// How it stands.
-    pub stage: Stage,
-    /// What is known of how it is started.
-    pub facts: Vec<String>,
-    /// Tools that apps can see.
-    pub tools: usize,
-    /// Things that wait for a person.
-    pub waiting: usize,
-    /// Memory of its processes, in KiB, as the system counts it.
-    pub memory: u64,
-    /// What it wrote to its standard error last.
-    pub last_words: Vec<String>,
-}
-
-/// How the host stands, for a person.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// Its version.
-    pub version: String,
-    /// Its process.
-    pub process: u32,
-    /// Our file.
-    pub file: String,
-    /// What is wrong with it.
-    pub faults: Vec<String>,
-    /// The servers.
-    pub servers: Vec<ServerStatus>,
-    /// The apps that are connected.
-    pub apps: Vec<String>,
-    /// How many questions are open.
-    pub questions: usize,
-}
-
+/// What is kept, and in which version.
 const PINS: &str = "pins";
 const GRANTS: &str = "grants";
 const TOKENS: &str = "tokens";
@@ -448,236 +413,6 @@ impl Host {
         found.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    /// Finds out how a server stands, and asks a person if its launch is not approved.
-    fn look_at(self: &Arc<Self>, server: &Arc<Server>) {
-        if !server.entry.enabled {
-            return;
-        }
-        let launching = self.launching(server);
-        server.set_launching(launching.clone());
-        let same = same_launch(&server.name);
-        let Ok(launching) = launching else {
-            self.consent.inbox().withdraw(&same);
-            return;
-        };
-        let approvals = server.approvals();
-        let item = launch_item();
-        let changes = match approvals.pins.standing(&item, &launching.pinned) {
-            Standing::Approved => {
-                self.consent.inbox().withdraw(&same);
-                // Nothing it offers is known: it did not start when it was approved, or the host was
-                // stopped before a person saw what it offers.
-                let is_seen = approvals
-                    .pins
-                    .iter()
-                    .any(|(item, _)| item.kind != Kind::Launch);
-                if !is_seen {
-                    self.look_inside(server);
-                }
-                return;
-            }
-            Standing::New => Vec::new(),
-            Standing::Changed(before) => changes(before, &launching.pinned),
-        };
-        let offered = self
-            .options
-            .offered
-            .iter()
-            .any(|entry| *entry == server.entry);
-        if offered {
-            // Whoever started the host said so, just now, in these words.
-            let digest = crate::pins::digest(&item, &launching.pinned).to_string();
-            let who = "the command that started the host";
-            if let Err(error) = self.approve_launch(server, &digest, who) {
-                tracing::warn!(server = server.name, %error, "it cannot be approved");
-            }
-            return;
-        }
-        let topic = Topic::Launch {
-            server: server.name.clone(),
-            facts: launching.facts.clone(),
-            warnings: launching.warnings.clone(),
-            changes,
-            digest: crate::pins::digest(&item, &launching.pinned).to_string(),
-        };
-        let now = Now::read().seconds;
-        self.consent.inbox().post(&same, now, topic);
-    }
-
-    fn approve_launch(
-        self: &Arc<Self>,
-        server: &Arc<Server>,
-        digest: &str,
-        who: &str,
-    ) -> Result<(), Rejected> {
-        let launching = server.launching().map_err(Rejected::NotKept)?;
-        let item = launch_item();
-        if crate::pins::digest(&item, &launching.pinned).to_string() != digest {
-            return Err(Rejected::Gone);
-        }
-        self.change_approvals(server, |approvals| {
-            approvals.pins.approve(item, launching.pinned.clone());
-            Ok(true)
-        })?;
-        server.forget_failure();
-        let mut record = Record::new(RecordKind::Decision);
-        record.server = server.name.clone();
-        record.name = "launch".to_owned();
-        record.digest = digest.to_owned();
-        record.approver = who.to_owned();
-        record.outcome = "approved".to_owned();
-        self.write(record);
-        self.look_inside(server);
-        Ok(())
-    }
-
-    /// Finds out what a server offers, meanwhile.
-    fn look_inside(self: &Arc<Self>, server: &Arc<Server>) {
-        let (host, server) = (self.clone(), server.clone());
-        self.looking.send_modify(|looking| *looking += 1);
-        tokio::spawn(async move {
-            if let Err(error) = host.survey(&server).await {
-                tracing::warn!(server = server.name, %error, "it is approved, but");
-                host.note(format!("{} is approved, but {error}", server.name));
-            }
-            host.looking.send_modify(|looking| *looking -= 1);
-            host.changed();
-        });
-    }
-
-    /// Waits a little for servers that were approved just now and are being looked at.
-    pub(crate) async fn settled(&self) {
-        let mut looking = self.looking.subscribe();
-        let _ = tokio::time::timeout(SETTLING, looking.wait_for(|looking| *looking == 0)).await;
-    }
-
-    /// Changes what is approved of a server; it is kept before it counts. `change` says whether there is
-    /// anything to keep.
-    fn change_approvals(
-        &self,
-        server: &Server,
-        change: impl FnOnce(&mut Approvals) -> Result<bool, Rejected>,
-    ) -> Result<(), Rejected> {
-        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut approvals = server.approvals().as_ref().clone();
-        if !change(&mut approvals)? {
-            return Ok(());
-        }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = kept.insert(server.name.clone(), approvals.kept());
-        if let Err(error) = self.state.write(PINS, VERSION, &*kept) {
-            match before {
-                Some(before) => kept.insert(server.name.clone(), before),
-                None => kept.remove(&server.name),
-            };
-            return Err(Rejected::NotKept(error.to_string()));
-        }
-        server.set_approvals(approvals);
-        Ok(())
-    }
-
-    /// Starts a server for nobody, to see what it offers.
-    async fn survey(self: &Arc<Self>, server: &Arc<Server>) -> Result<(), NotRunning> {
-        let listener = Arc::new(Survey);
-        let stale = Arc::new(AtomicBool::new(false));
-        let launching = self.clone().launching_now(server).await;
-        let machine = &self.options.machine;
-        let started = server.start(0, launching, machine, listener, stale).await;
-        let running = match started {
-            Ok(running) => running,
-            Err(error) => {
-                self.epoch.send_modify(|epoch| *epoch += 1);
-                return Err(error);
-            }
-        };
-        self.seen(server, &running.offers());
-        if let Some(running) = server.take_running(0) {
-            running.close().await;
-        }
-        Ok(())
-    }
-
-    /// A server was asked what it offers: what nobody approved waits for a person. What our own servers
-    /// say needs no approval beyond that of their launch.
-    pub(crate) fn seen(self: &Arc<Self>, server: &Arc<Server>, offers: &Definitions) {
-        for words in &offers.left_out {
-            tracing::warn!(server = server.name, "{words}");
-        }
-        let same = same_definitions(&server.name);
-        let is_own = server
-            .launching()
-            .is_ok_and(|launching| launching.own.is_some());
-        let kept = self.change_approvals(server, |approvals| {
-            let mut is_new = approvals.abilities != offers.abilities;
-            approvals.abilities = offers.abilities;
-            if is_own {
-                is_new |= approvals.take_all_of(offers);
-            }
-            Ok(is_new)
-        });
-        if let Err(error) = kept {
-            tracing::warn!(server = server.name, %error, "what it offers cannot be kept");
-        }
-        let approvals = server.approvals();
-        let waiting = offers.waiting(&approvals.pins);
-        let digest = offers.digest_of_waiting(&approvals.pins);
-        match waiting.is_empty() {
-            true => self.consent.inbox().withdraw(&same),
-            false => {
-                let topic = Topic::Definitions {
-                    server: server.name.clone(),
-                    items: waiting,
-                    digest,
-                };
-                let now = Now::read().seconds;
-                server.set_seen(offers.clone());
-                self.consent.inbox().post(&same, now, topic);
-            }
-        }
-    }
-
-    fn approve_definitions(
-        self: &Arc<Self>,
-        server: &Arc<Server>,
-        digest: &str,
-        except: &[String],
-        reads: &[String],
-        who: &str,
-    ) -> Result<(), Rejected> {
-        let offers = server.seen().ok_or(Rejected::Gone)?;
-        let except: BTreeSet<&str> = except.iter().map(String::as_str).collect();
-        let mut names = Vec::new();
-        self.change_approvals(server, |approvals| {
-            if offers.digest_of_waiting(&approvals.pins) != digest {
-                return Err(Rejected::Gone);
-            }
-            for (item, (definition, _)) in &offers.items {
-                let known = approvals.pins.standing(item, definition) == Standing::Approved;
-                if known || except.contains(item.name.as_str()) {
-                    continue;
-                }
-                names.push(item.name.clone());
-                approvals.reads.remove(&item.name);
-                approvals.pins.approve(item.clone(), definition.clone());
-            }
-            for name in reads {
-                let item = Item::new(Kind::Tool, name.clone());
-                let pin = approvals.pins.get(&item).ok_or(Rejected::Misfit)?;
-                approvals.reads.insert(name.clone(), pin.digest.clone());
-            }
-            Ok(true)
-        })?;
-        let mut record = Record::new(RecordKind::Decision);
-        record.server = server.name.clone();
-        record.name = "definitions".to_owned();
-        record.digest = digest.to_owned();
-        record.view = short(&names.join(", "));
-        record.approver = who.to_owned();
-        record.outcome = "approved".to_owned();
-        self.write(record);
-        Ok(())
-    }
-
     /// The open questions.
     pub fn questions(&self) -> Vec<Question> {
         self.consent.inbox().questions(Now::read().seconds)
@@ -787,45 +522,6 @@ impl Host {
             self.write(record);
         }
         Ok(revoked)
-    }
-
-    /// How the host stands.
-    pub fn status(&self) -> Status {
-        let catalog = self.catalog();
-        let servers = catalog.servers.values().map(|server| {
-            let approvals = server.approvals();
-            let tools = approvals.pins.iter();
-            let tools = tools.filter(|(item, _)| item.kind == Kind::Tool).count();
-            let running = server.running();
-            let processes = running.iter().filter_map(|running| running.process());
-            let seen = server.seen();
-            let waiting = seen.map_or(0, |seen| seen.waiting(&approvals.pins).len());
-            ServerStatus {
-                name: server.name.clone(),
-                stage: server.stage(),
-                facts: server
-                    .launching()
-                    .map(|of| of.facts.clone())
-                    .unwrap_or_default(),
-                tools,
-                waiting,
-                memory: processes.filter_map(memory).sum(),
-                last_words: server.last_words(),
-            }
-        });
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            process: std::process::id(),
-            file: self.options.file.display().to_string(),
-            faults: catalog.faults.iter().map(ToString::to_string).collect(),
-            servers: servers.collect(),
-            apps: self
-                .sessions()
-                .iter()
-                .map(|session| session.name().to_owned())
-                .collect(),
-            questions: self.questions().len(),
-        }
     }
 
     /// A secret of the host, by the name of its file.
@@ -977,14 +673,6 @@ fn token_digest(token: &str) -> String {
     hex::text(&Sha256::digest(token))
 }
 
-fn same_launch(server: &str) -> String {
-    format!("launch {server}")
-}
-
-fn same_definitions(server: &str) -> String {
-    format!("definitions {server}")
-}
-
 /// What an answer was, in a word.
 fn said(answer: &Answer) -> &'static str {
     match answer {
@@ -1009,13 +697,6 @@ fn secret(path: &Path) -> Option<String> {
     }
     let text = io::read_to_string(file).ok()?;
     Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
-}
-
-/// Memory of a process and of what it started, as far as that is in its group, in KiB.
-fn memory(process: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// At most so much of a text, for the record.

@@ -5,18 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use compere_proto::capability::{ListCapability, ResourcesCapability, ServerCapabilities};
-use compere_proto::connection::rate::Rate;
 use compere_proto::connection::session::{PingPlan, SessionConfig};
-use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::lifecycle::Implementation;
 use compere_proto::tasks::TaskSupport;
-use compere_proto::{Era, Limits, Method, Moment, Revision};
+use compere_proto::{Era, Limits, Method, Revision};
 use serde_json::Map;
 use tokio::sync::Notify;
 
-use crate::driver::peer::Peer;
 use crate::relay::{Opened, Opener};
 use crate::server::extract::States;
+#[cfg(feature = "http-server")]
+use crate::server::http::sessionless::Rates;
 use crate::server::registry::Registry;
 use crate::server::reply::ToolError;
 use crate::server::session::{Session, SessionShared};
@@ -25,10 +24,6 @@ use crate::server::tasks::Tasks;
 pub(crate) type SessionHook = Arc<dyn Fn(&Session) + Send + Sync>;
 pub(crate) type SubscribeHook = Arc<dyn Fn(&Session, &str) -> Result<(), ToolError> + Send + Sync>;
 pub(crate) type UnsubscribeHook = Arc<dyn Fn(&Session, &str) + Send + Sync>;
-
-#[cfg_attr(not(feature = "http-server"), allow(dead_code))]
-/// So many have their rate remembered before those that are not needed are forgotten.
-const PRINCIPALS: usize = 1_024;
 
 /// How a server behaves, fixed when it starts.
 #[derive(Clone)]
@@ -62,9 +57,8 @@ pub(crate) struct ServerCore {
     sessions: Mutex<HashMap<u64, Weak<SessionShared>>>,
     next_session: AtomicU64,
     pub(crate) tasks: Tasks,
-    #[cfg_attr(not(feature = "http-server"), allow(dead_code))]
-    /// Calls of clients that have no session, by who they act for.
-    rates: Mutex<HashMap<Arc<str>, Rate>>,
+    #[cfg(feature = "http-server")]
+    pub(crate) rates: Rates,
     /// Told when connections are to end; those that have no session yet listen here.
     pub(crate) stopping: Notify,
     session_config: Arc<SessionConfig>,
@@ -83,7 +77,8 @@ impl ServerCore {
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
             tasks: Tasks::default(),
-            rates: Mutex::default(),
+            #[cfg(feature = "http-server")]
+            rates: Rates::default(),
             stopping: Notify::new(),
             session_config,
             limits,
@@ -152,44 +147,10 @@ impl ServerCore {
         session
     }
 
-    #[cfg_attr(not(feature = "http-server"), allow(dead_code))]
-    /// What looks like a connection to the handlers of one request. Nothing is announced to it.
-    pub(crate) fn unlisted_session(
-        self: &Arc<Self>,
-        peer: Peer,
-        principal: Arc<str>,
-    ) -> Arc<SessionShared> {
-        Arc::new(SessionShared::new(self.clone(), peer, 0, principal, None))
-    }
-
     /// A connection is gone.
     pub(crate) fn forget(&self, id: u64) {
         let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&id);
-    }
-
-    #[cfg_attr(not(feature = "http-server"), allow(dead_code))]
-    /// Counts a call of a client that has no session against the rate of whoever it acts for.
-    pub(crate) fn count_call(&self, principal: &Arc<str>, now: Moment) -> Result<(), ErrorObject> {
-        let limits = &self.limits;
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        if rates.len() >= PRINCIPALS && !rates.contains_key(principal) {
-            // Those that have their whole rate again are as if they were never here.
-            rates.retain(|_, rate| !rate.is_full(now));
-        }
-        let rate = match rates.get_mut(principal) {
-            Some(rate) => rate,
-            None => rates
-                .entry(principal.clone())
-                .or_insert_with(|| Rate::new(limits.calls_per_second, limits.calls_burst)),
-        };
-        if rate.take(now) {
-            return Ok(());
-        }
-        Err(ErrorObject::limit(
-            "calls_per_second",
-            limits.calls_per_second,
-        ))
     }
 
     /// What every connection is made with.

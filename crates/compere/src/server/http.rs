@@ -24,6 +24,7 @@ pub(crate) mod guard;
 pub mod listen;
 pub(crate) mod old;
 pub(crate) mod session;
+pub(crate) mod sessionless;
 pub(crate) mod sessions;
 pub(crate) mod shared;
 pub mod store;

@@ -1,0 +1,93 @@
+//! How the host and its servers stand, for a person to read. Looks, and changes nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::Host;
+use crate::pins::Kind;
+use crate::servers::Stage;
+
+/// How a server stands, for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub stage: Stage,
+    /// What is known of how it is started.
+    pub facts: Vec<String>,
+    /// Tools that apps can see.
+    pub tools: usize,
+    /// Things that wait for a person.
+    pub waiting: usize,
+    /// Memory of its processes, in KiB, as the system counts it.
+    pub memory: u64,
+    /// What it wrote to its standard error last.
+    pub last_words: Vec<String>,
+}
+
+/// How the host stands, for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub process: u32,
+    /// Our file.
+    pub file: String,
+    /// What is wrong with it.
+    pub faults: Vec<String>,
+    /// The servers.
+    pub servers: Vec<ServerStatus>,
+    /// The apps that are connected.
+    pub apps: Vec<String>,
+    /// How many questions are open.
+    pub questions: usize,
+}
+
+impl Host {
+    /// How the host stands.
+    pub fn status(&self) -> Status {
+        let catalog = self.catalog();
+        let servers = catalog.servers.values().map(|server| {
+            let approvals = server.approvals();
+            let tools = approvals.pins.iter();
+            let tools = tools.filter(|(item, _)| item.kind == Kind::Tool).count();
+            let running = server.running();
+            let processes = running.iter().filter_map(|running| running.process());
+            let seen = server.seen();
+            let waiting = seen.map_or(0, |seen| seen.waiting(&approvals.pins).len());
+            ServerStatus {
+                name: server.name.clone(),
+                stage: server.stage(),
+                facts: server
+                    .launching()
+                    .map(|of| of.facts.clone())
+                    .unwrap_or_default(),
+                tools,
+                waiting,
+                memory: processes.filter_map(memory).sum(),
+                last_words: server.last_words(),
+            }
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            process: std::process::id(),
+            file: self.options.file.display().to_string(),
+            faults: catalog.faults.iter().map(ToString::to_string).collect(),
+            servers: servers.collect(),
+            apps: self
+                .sessions()
+                .iter()
+                .map(|session| session.name().to_owned())
+                .collect(),
+            questions: self.questions().len(),
+        }
+    }
+}
+
+/// Memory of a process and of what it started, as far as that is in its group, in KiB.
+fn memory(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
