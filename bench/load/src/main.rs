@@ -41,21 +41,6 @@ fn nested(id: usize, homes: usize, padding: usize) -> String {
     )
 }
 
-/// Prints how long appending a record takes until the disk has it, in microseconds.
-fn commit(path: &str) {
-    let mut file = std::fs::File::create(path).unwrap();
-    let mut times: Vec<f64> = (0..200)
-        .map(|_| {
-            let began = Instant::now();
-            file.write_all(&[b'x'; 400]).unwrap();
-            file.sync_data().unwrap();
-            began.elapsed().as_secs_f64() * 1e6
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    println!("{:.1}", times[100]);
-}
-
 struct Peer {
     child: Child,
     input: ChildStdin,
@@ -93,10 +78,6 @@ impl Peer {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().map(String::as_str) == Some("commit") {
-        commit(&arguments[1]);
-        return;
-    }
     if arguments.first().map(String::as_str) == Some("print") {
         // The requests themselves, for tools that count instructions.
         let (kind, count) = (&arguments[1], arguments[2].parse().unwrap());

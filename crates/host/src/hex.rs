@@ -1,13 +1,18 @@
 //! Bytes as text.
 
-use std::fmt::Write as _;
-
 /// Two small letters for each byte.
 pub(crate) fn text(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for half in [byte >> 4, byte & 15] {
+            let base = match half {
+                0..10 => b'0',
+                _ => b'a' - 10,
+            };
+            text.push(char::from(base + half));
+        }
+    }
+    text
 }
 
 /// So many bytes, if that is what the text stands for.

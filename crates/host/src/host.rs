@@ -644,7 +644,7 @@ impl Host {
     }
 
     /// Remembers a call that was let through.
-    pub(crate) fn remember(&self, of: (String, String, String), arguments: &Value) {
+    pub(crate) fn remember(&self, of: (String, String, String), arguments: Value) {
         let mut last = self
             .last_calls
             .lock()
@@ -652,7 +652,7 @@ impl Host {
         if last.len() >= LAST_CALLS {
             last.clear();
         }
-        last.insert(of, arguments.clone());
+        last.insert(of, arguments);
     }
 }
 

@@ -106,6 +106,11 @@ impl Pins {
         }
     }
 
+    /// Is the definition with this digest what was approved?
+    pub fn approves(&self, item: &Item, digest: &Digest) -> bool {
+        self.pins.get(item).is_some_and(|pin| pin.digest == *digest)
+    }
+
     /// What was approved and is not among these.
     pub fn gone<'p>(
         &'p self,

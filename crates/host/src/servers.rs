@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Entry;
 use crate::naming;
-use crate::pins::{Digest, Item, Kind, Pin, Pins, Standing, digest};
+use crate::pins::{Digest, Item, Kind, Pin, Pins, Standing};
 use crate::policy::Reads;
 use crate::sandbox;
 use crate::servers::definitions::{Abilities, Definitions};
@@ -462,9 +462,8 @@ pub(crate) fn launch_item() -> Item {
 
 /// The digest of a launch, if it is approved.
 fn approved(launching: &Launching, pins: &Pins) -> Option<String> {
-    let item = launch_item();
-    let approved = pins.standing(&item, &launching.pinned) == Standing::Approved;
-    approved.then(|| digest(&item, &launching.pinned).to_string())
+    let approved = pins.approves(&launch_item(), &launching.digest);
+    approved.then(|| launching.digest.to_string())
 }
 
 async fn connect(

@@ -87,6 +87,8 @@ struct State {
     /// What the disk has, and is not noted beside it yet; and when something was noted last.
     unnoted: Option<Mark>,
     noted: Instant,
+    /// The thread wakes by itself, soon enough for a record that is written now.
+    wakes: bool,
     /// What the disk said last; then nothing more is promised.
     failed: Option<String>,
     closed: bool,
@@ -136,6 +138,9 @@ impl Shared {
     /// closed and the disk has everything.
     fn due(&self) -> Option<MutexGuard<'_, State>> {
         let mut state = self.lock();
+        // After some work it waits once more for as long as a record may wait, whether there is one or
+        // not: as long as records keep coming, writing one wakes nobody.
+        let mut lingers = true;
         loop {
             let rest = match state.unsynced_since {
                 Some(_) if state.closed || !state.waiting.is_empty() => Duration::ZERO,
@@ -145,11 +150,13 @@ impl Shared {
                 None if state.unnoted.is_some() => {
                     SYNCED_WITHIN.saturating_sub(state.noted.elapsed())
                 }
+                None if std::mem::take(&mut lingers) => SYNCED_WITHIN,
                 None => Duration::MAX,
             };
             if rest.is_zero() {
                 return Some(state);
             }
+            state.wakes = rest != Duration::MAX;
             let waited = match rest {
                 Duration::MAX => self.wake.wait(state),
                 rest => match self.wake.wait_timeout(state, rest) {
@@ -235,6 +242,7 @@ impl Log {
                 unsynced_since: None,
                 unnoted: None,
                 noted: Instant::now(),
+                wakes: false,
                 failed: None,
                 closed: false,
             }),
@@ -277,10 +285,10 @@ impl Log {
     /// after.
     pub fn write(&self, record: Record) -> Result<u64, LogError> {
         let mut state = self.shared.lock();
-        let is_first = state.unsynced_since.is_none();
+        let wakes = state.wakes;
         let number = state.append(record)?;
         drop(state);
-        if is_first {
+        if !wakes {
             self.shared.wake.notify_one();
         }
         Ok(number)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::audit::{Kind as RecordKind, Record};
 use crate::consent::{Now, Rejected, Topic};
 use crate::host::{Host, PINS, VERSION, short};
-use crate::pins::{self, Item, Kind, Standing};
+use crate::pins::{Item, Kind, Standing};
 use crate::servers::definitions::{Definitions, changes};
 use crate::servers::{Approvals, NotRunning, Server, launch_item};
 use crate::session::Survey;
@@ -56,7 +56,7 @@ impl Host {
             .any(|entry| *entry == server.entry);
         if offered {
             // Whoever started the host said so, just now, in these words.
-            let digest = pins::digest(&item, &launching.pinned).to_string();
+            let digest = launching.digest.to_string();
             let who = "the command that started the host";
             if let Err(error) = self.approve_launch(server, &digest, who) {
                 tracing::warn!(server = server.name, %error, "it cannot be approved");
@@ -68,7 +68,7 @@ impl Host {
             facts: launching.facts.clone(),
             warnings: launching.warnings.clone(),
             changes,
-            digest: pins::digest(&item, &launching.pinned).to_string(),
+            digest: launching.digest.to_string(),
         };
         let now = Now::read().seconds;
         self.consent.inbox().post(&same, now, topic);
@@ -82,7 +82,7 @@ impl Host {
     ) -> Result<(), Rejected> {
         let launching = server.launching().map_err(Rejected::NotKept)?;
         let item = launch_item();
-        if pins::digest(&item, &launching.pinned).to_string() != digest {
+        if launching.digest.to_string() != digest {
             return Err(Rejected::Gone);
         }
         self.change_approvals(server, |approvals| {

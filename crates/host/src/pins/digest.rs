@@ -1,6 +1,6 @@
 //! The digest of a definition: what it says, and neither the order of its members nor its white space.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,12 +62,14 @@ fn write(text: &mut String, value: &Value) {
                 if place > 0 {
                     text.push(',');
                 }
-                text.push_str(&Value::from(name.as_str()).to_string());
+                text.push_str(&serde_json::to_string(name).unwrap_or_default());
                 text.push(':');
                 write(text, member);
             }
             text.push('}');
         }
-        simple => text.push_str(&simple.to_string()),
+        simple => {
+            let _ = write!(text, "{simple}");
+        }
     }
 }

@@ -139,7 +139,7 @@ impl Definitions {
     pub fn is_approved(&self, item: &Item, pins: &Pins) -> bool {
         self.items
             .get(item)
-            .is_some_and(|(definition, _)| pins.standing(item, definition) == Standing::Approved)
+            .is_some_and(|(_, digest)| pins.approves(item, digest))
     }
 
     /// What a person has not approved, as they are shown it; all of it together is what they answer.
@@ -196,7 +196,7 @@ impl Definitions {
         let waiting: BTreeMap<String, &Digest> = self
             .items
             .iter()
-            .filter(|(item, (definition, _))| pins.standing(item, definition) != Standing::Approved)
+            .filter(|(item, (_, digest))| !pins.approves(item, digest))
             .map(|(item, (_, digest))| (format!("{:?} {}", item.kind, item.name), digest))
             .collect();
         hex::text(&Sha256::digest(canonical(&json!(waiting))))

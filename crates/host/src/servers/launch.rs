@@ -15,7 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Entry, Launch, Surroundings, Unresolved};
 use crate::hex;
+use crate::pins;
 use crate::sandbox::{self, Profile};
+use crate::servers::launch_item;
 
 /// What the host knows of the machine, given by whoever runs it.
 pub struct Machine {
@@ -40,6 +42,8 @@ pub struct Launching {
     pub way: Way,
     /// What is pinned of it: no secret stands in it.
     pub pinned: Value,
+    /// The digest of that.
+    pub digest: pins::Digest,
     /// What a person is shown: facts, one a line.
     pub facts: Vec<String>,
     /// What a person is to know before they agree.
@@ -143,12 +147,14 @@ fn remote(
         let names: Vec<&str> = headers.keys().map(String::as_str).collect();
         facts.push(format!("sends the headers {}", names.join(", ")));
     }
+    let pinned = json!({"url": written, "to": keyed(key, url), "headers": values});
     Launching {
         way: Way::Remote {
             url: url.to_owned(),
             headers: headers.clone(),
         },
-        pinned: json!({"url": written, "to": keyed(key, url), "headers": values}),
+        digest: pins::digest(&launch_item(), &pinned),
+        pinned,
         facts,
         warnings: vec![
             "it runs elsewhere: it cannot be confined, and can change any time".to_owned(),
@@ -337,6 +343,7 @@ fn program(
             profile,
             roots,
         }),
+        digest: pins::digest(&launch_item(), &pinned),
         pinned,
         facts,
         warnings,

@@ -137,7 +137,7 @@ impl Session {
         asked: &Asked,
         errand: &Errand,
         wanted: &Wanted,
-        leave: Leave,
+        mut leave: Leave,
         params: Box<str>,
     ) -> Result<Box<str>, ErrorObject> {
         let began = Instant::now();
@@ -147,7 +147,7 @@ impl Session {
         let approvals = server.approvals();
         let agreed = running.agreed(errand.item.as_ref(), &approvals.pins);
         let mut entry = Entry::new(self, asked.method(), wanted, &leave);
-        let final_form = leave.arguments.clone();
+        let final_form = std::mem::take(&mut leave.arguments);
         let outgoing = Outgoing {
             method: asked.method(),
             params,
@@ -176,7 +176,7 @@ impl Session {
             wanted.name.clone(),
         );
         if effectful {
-            self.host.remember(of, &final_form);
+            self.host.remember(of, final_form);
         }
         let sent = running
             .send(approved, errand.item.as_ref(), &approvals.pins, Some(asked))
@@ -368,7 +368,7 @@ impl Session {
         wanted: &Wanted,
         refused: Refused,
     ) -> Result<Box<str>, ErrorObject> {
-        let mut record = self.record(RecordKind::Refused, method, wanted);
+        let mut record = self.record(RecordKind::Refused, method, wanted, &wanted.arguments);
         record.rule = short(&refused.rule);
         record.approver.clone_from(&refused.by);
         record.outcome = short(&refused.why);
@@ -410,16 +410,22 @@ impl Session {
         }
     }
 
-    pub(super) fn record(&self, kind: RecordKind, method: Method, wanted: &Wanted) -> Record {
+    pub(super) fn record(
+        &self,
+        kind: RecordKind,
+        method: Method,
+        wanted: &Wanted,
+        arguments: &Value,
+    ) -> Record {
         let mut record = Record::new(kind);
         record.principal.clone_from(&wanted.principal);
         record.app.clone_from(&wanted.app);
         record.server.clone_from(&wanted.server);
         record.method = method.name().to_owned();
         record.name = short(&wanted.name);
-        if !wanted.arguments.is_null() {
-            record.digest = self.host.keyed(&canonical(&wanted.arguments));
-            record.view = short(&redacted(&wanted.arguments).to_string());
+        if !arguments.is_null() {
+            record.digest = self.host.keyed(&canonical(arguments));
+            record.view = short(&redacted(arguments).to_string());
         }
         record
     }
@@ -585,9 +591,10 @@ fn redacted(value: &Value) -> Value {
 /// The record of one errand. If nobody waits for its end, that is said too.
 struct Entry<'s> {
     session: &'s Session,
+    /// What is written before, if it may have an effect.
+    intent: Option<Record>,
+    /// What is written after.
     record: Record,
-    intent: Option<u64>,
-    effectful: bool,
     over: bool,
 }
 
@@ -598,28 +605,34 @@ impl<'s> Entry<'s> {
             true => RecordKind::Intent,
             false => RecordKind::Read,
         };
-        let sent = Wanted {
-            arguments: leave.arguments.clone(),
-            ..wanted.clone()
-        };
-        let mut record = session.record(kind, method, &sent);
+        let mut record = session.record(kind, method, wanted, &leave.arguments);
         record.rule = short(&leave.rule);
         record.approver.clone_from(&leave.approver);
+        let (intent, record) = match effectful {
+            false => (None, record),
+            true => {
+                let mut outcome = Record::new(RecordKind::Outcome);
+                outcome.app.clone_from(&record.app);
+                outcome.server.clone_from(&record.server);
+                outcome.name.clone_from(&record.name);
+                (Some(record), outcome)
+            }
+        };
         Self {
             session,
+            intent,
             record,
-            intent: None,
-            effectful,
             over: true,
         }
     }
 
     /// Before an effect: on the disk that it is about to happen.
     async fn intend(&mut self) -> Result<(), crate::audit::LogError> {
-        let record = self.record.clone();
-        let number = self.session.host.append(record, Durability::Synced).await?;
-        self.intent = Some(number);
-        self.over = false;
+        if let Some(intent) = self.intent.take() {
+            let number = self.session.host.append(intent, Durability::Synced).await?;
+            self.record.of = Some(number);
+            self.over = false;
+        }
         Ok(())
     }
 
@@ -630,14 +643,15 @@ impl<'s> Entry<'s> {
         began: Instant,
         effectful: bool,
     ) -> Result<(), ErrorObject> {
-        let mut record = self.last_record(&match sent {
+        let outcome = match sent {
             Ok(answer) if has_failed(answer) => "the tool failed".to_owned(),
             Ok(_) => "done".to_owned(),
             Err(SendError::Refused(error)) => format!("refused by the server ({})", error.code),
             Err(SendError::Stale(stale)) => format!("not sent: {stale}"),
             Err(SendError::Lost(why)) => format!("the server was lost: {why}; outcome unknown"),
             Err(SendError::Broken(why)) => format!("no answer: {}", short(why)),
-        });
+        };
+        let mut record = self.last_record(outcome);
         record.micros = u64::try_from(began.elapsed().as_micros()).ok();
         self.over = true;
         let written = self.session.host.append(record, Durability::Written).await;
@@ -656,19 +670,9 @@ impl<'s> Entry<'s> {
         }
     }
 
-    fn last_record(&self, outcome: &str) -> Record {
-        let mut record = match self.effectful {
-            false => self.record.clone(),
-            true => Record {
-                kind: Some(RecordKind::Outcome),
-                of: self.intent,
-                app: self.record.app.clone(),
-                server: self.record.server.clone(),
-                name: self.record.name.clone(),
-                ..Record::default()
-            },
-        };
-        record.outcome = outcome.to_owned();
+    fn last_record(&mut self, outcome: String) -> Record {
+        let mut record = std::mem::take(&mut self.record);
+        record.outcome = outcome;
         record
     }
 }
@@ -677,7 +681,8 @@ impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if !self.over {
             let words = "withdrawn by the app, or the app has left; outcome unknown";
-            self.session.host.write(self.last_record(words));
+            let record = self.last_record(words.to_owned());
+            self.session.host.write(record);
         }
     }
 }

@@ -294,7 +294,12 @@ impl Session {
             }
             Judged::Ask(_) => Ok(no_suggestions()),
             Judged::Refused(refused) => {
-                let mut record = self.record(RecordKind::Refused, asked.method(), &wanted);
+                let mut record = self.record(
+                    RecordKind::Refused,
+                    asked.method(),
+                    &wanted,
+                    &wanted.arguments,
+                );
                 record.rule = refused.rule;
                 record.outcome = escape_line(&refused.why);
                 let _ = self.host.append(record, Durability::Written).await;
