@@ -90,7 +90,10 @@ pub(crate) enum Command {
     /// A token with which an app uses the host over HTTP.
     Token(Token),
     /// Try a server that failed again at once.
-    Retry(Retry),
+    Retry(OneServer),
+    /// Fetch the program of a server again, if it is one that `npx` or `uvx` would fetch; what is another
+    /// one by then waits for you.
+    Update(OneServer),
     /// End the host.
     Stop(Stop),
     /// What confined servers may touch.
@@ -282,7 +285,7 @@ pub(crate) struct Token {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Retry {
+pub(crate) struct OneServer {
     /// The server.
     pub(crate) server: String,
 

@@ -348,10 +348,15 @@ fn shown(question: &Question) -> Vec<String> {
             facts,
             warnings,
             changes,
+            fetches,
             ..
         } => {
+            let what = match fetches {
+                true => "fetched",
+                false => "started like this",
+            };
             lines.push(format!(
-                "── {} ── May the server {} be started like this?",
+                "── {} ── May the server {} be {what}?",
                 question.id,
                 escape_line(server)
             ));

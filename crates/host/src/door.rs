@@ -90,6 +90,11 @@ pub enum Order {
         /// Which.
         server: String,
     },
+    /// Fetch the program of a server again.
+    Update {
+        /// Which.
+        server: String,
+    },
     /// A line whenever questions come or go, or servers change.
     Watch,
     /// End.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use compere::ServerHandle;
 use compere::gateway::{Attendant, Gateway};
+use compere::text::escape_line;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -27,7 +28,8 @@ use crate::consent::{Answer, Consent, Grant, HOLD, Now, Question, Rejected, Reso
 use crate::hex;
 use crate::host::approvals::{same_definitions, same_launch};
 use crate::servers::definitions::changes;
-use crate::servers::launch::{Digests, Launching, Machine, keyed, launching};
+use crate::servers::digests::Digests;
+use crate::servers::launch::{Launching, Machine, Way, keyed, launching};
 use crate::servers::running::Running;
 use crate::servers::{Approvals, Kept, Server};
 use crate::session::{Attending, Session};
@@ -408,9 +410,58 @@ impl Host {
         self: Arc<Self>,
         server: &Arc<Server>,
     ) -> Result<Launching, String> {
+        let found = self.clone().launching_apart(server).await;
+        if !is_to_be_fetched(server, &found) {
+            return found;
+        }
+        let _turn = server.fetching.lock().await;
+        // Somebody else may have done so meanwhile.
+        let found = self.clone().launching_apart(server).await;
+        if !is_to_be_fetched(server, &found) {
+            return found;
+        }
+        if let Ok(Launching {
+            way: Way::Fetch(plan),
+            ..
+        }) = &found
+        {
+            let fetched = plan.fetch(&self.options.machine).await;
+            self.note(format!(
+                "for the server {}: {}",
+                server.name,
+                match &fetched {
+                    Ok(words) | Err(words) => short(&escape_line(words)),
+                }
+            ));
+            fetched?;
+        }
+        // What ran of it ran from a folder that is gone.
+        for running in server.take_all() {
+            running.close().await;
+        }
+        let found = self.clone().launching_apart(server).await;
+        self.look_at(server);
+        found
+    }
+
+    async fn launching_apart(self: Arc<Self>, server: &Arc<Server>) -> Result<Launching, String> {
         let server = server.clone();
         let found = tokio::task::spawn_blocking(move || self.launching(&server)).await;
         found.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// Fetches the program of a server again, if it is one that is fetched: it may be another one by
+    /// then, and waits for a person if it is.
+    pub fn update(self: &Arc<Self>, name: &str) -> Result<(), String> {
+        let server = self.server(name).ok_or("there is no such server")?;
+        let launching = server.launching()?;
+        let nothing = "its program is not one that is fetched";
+        let plan = launching.fetched.as_ref().ok_or(nothing)?;
+        plan.forget().map_err(|error| error.to_string())?;
+        server.forget_failure();
+        self.look_at(&server);
+        self.changed();
+        Ok(())
     }
 
     /// The open questions.
@@ -697,6 +748,15 @@ fn secret(path: &Path) -> Option<String> {
     }
     let text = io::read_to_string(file).ok()?;
     Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}
+
+/// A person agreed that it is fetched, and it is not there.
+fn is_to_be_fetched(server: &Server, found: &Result<Launching, String>) -> bool {
+    let pins = &server.approvals().pins;
+    found.as_ref().is_ok_and(|launching| {
+        matches!(launching.way, Way::Fetch(_))
+            && pins.approves(&launching.item(), &launching.digest)
+    })
 }
 
 /// At most so much of a text, for the record.

@@ -24,6 +24,8 @@ pub use names::{Likeness, likenesses};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
+    /// That its program is fetched.
+    Fetch,
     /// How the server is started or reached.
     Launch,
     /// The program itself.

@@ -1,6 +1,8 @@
 //! The servers of a person: what is known and approved of each, and the processes that run for them.
 
 pub mod definitions;
+pub mod digests;
+pub mod fetch;
 pub mod launch;
 pub mod running;
 
@@ -70,7 +72,8 @@ impl Approvals {
             .pins
             .iter()
             .map(|(item, _)| item.clone())
-            .filter(|item| item.kind != Kind::Launch && !offers.items.contains_key(item))
+            .filter(|item| !matches!(item.kind, Kind::Launch | Kind::Fetch))
+            .filter(|item| !offers.items.contains_key(item))
             .collect();
         let mut changes = !gone.is_empty();
         for item in gone {
@@ -125,6 +128,8 @@ pub struct Server {
     /// What the file asks for.
     pub entry: Entry,
     state: Mutex<State>,
+    /// It is fetched by one at a time.
+    pub(crate) fetching: tokio::sync::Mutex<()>,
     /// One start at a time for each session.
     slots: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -181,6 +186,7 @@ impl Server {
                 approvals: Arc::new(approvals),
                 ..State::default()
             }),
+            fetching: tokio::sync::Mutex::default(),
             slots: Mutex::default(),
         }
     }
@@ -460,9 +466,10 @@ pub(crate) fn launch_item() -> Item {
     Item::new(Kind::Launch, "")
 }
 
-/// The digest of a launch, if it is approved.
+/// The digest of a launch, if it is approved, and is one.
 fn approved(launching: &Launching, pins: &Pins) -> Option<String> {
-    let approved = pins.approves(&launch_item(), &launching.digest);
+    let item = launching.item();
+    let approved = item.kind == Kind::Launch && pins.approves(&item, &launching.digest);
     approved.then(|| launching.digest.to_string())
 }
 
@@ -522,5 +529,6 @@ async fn connect(
             }
             builder.connect(target).await
         }
+        Way::Fetch(_) => Err(std::io::Error::other("it is not fetched yet").into()),
     }
 }

@@ -6,7 +6,8 @@ use compere::serde_json::json;
 use compere::text::escape_line;
 use compere_host::config::{HostFile, Surroundings};
 use compere_host::sandbox::STAYS_OPEN;
-use compere_host::servers::launch::{Digests, Way, confined, launching};
+use compere_host::servers::digests::Digests;
+use compere_host::servers::launch::{Way, confined, launching};
 
 use crate::args::{Sandbox, SandboxCommand};
 use crate::commands::import::text_of;

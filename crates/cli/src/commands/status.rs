@@ -1,4 +1,4 @@
-//! `compere status`, `compere grants`, `compere retry`, `compere stop`: what the host has, and what it may not have any
+//! `compere status`, `compere grants`, `compere retry`, `compere update`, `compere stop`: what the host has, and what it may not have any
 //! more.
 
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use compere_host::door::{Order, Reply};
 use compere_host::host::Status as HostStatus;
 use compere_host::servers::Stage;
 
-use crate::args::{Grants, GrantsCommand, Retry, Status, Stop};
+use crate::args::{Grants, GrantsCommand, OneServer, Status, Stop};
 use crate::failure::Failure;
 use crate::{hosted, output};
 
@@ -119,9 +119,15 @@ pub(crate) fn grants(grants: &Grants) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn retry(retry: &Retry) -> Result<ExitCode, Failure> {
-    let server = retry.server.clone();
-    hosted::order(&retry.keeps, &Order::Retry { server })?;
+pub(crate) fn retry(of: &OneServer) -> Result<ExitCode, Failure> {
+    let server = of.server.clone();
+    hosted::order(&of.keeps, &Order::Retry { server })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn update(of: &OneServer) -> Result<ExitCode, Failure> {
+    let server = of.server.clone();
+    hosted::order(&of.keeps, &Order::Update { server })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -33,6 +33,9 @@ pub enum Topic {
         warnings: Vec<String>,
         /// What was approved before, if anything; then the difference.
         changes: Vec<String>,
+        /// This is about fetching its program; starting that is asked about later.
+        #[serde(default)]
+        fetches: bool,
         /// Its digest: the answer is to this.
         digest: String,
     },

@@ -224,6 +224,10 @@ impl Visit {
                 true => Reply::Done(Vec::new()),
                 false => Reply::Refused("there is no such server".to_owned()),
             },
+            Order::Update { server } => match host.update(&server) {
+                Ok(()) => Reply::Done(Vec::new()),
+                Err(why) => Reply::Refused(why),
+            },
             Order::Stop => {
                 self.stop.notify_one();
                 Reply::Done(Vec::new())

@@ -11,7 +11,7 @@ use crate::consent::{Now, Rejected, Topic};
 use crate::host::{Host, PINS, VERSION, short};
 use crate::pins::{Item, Kind, Standing};
 use crate::servers::definitions::{Definitions, changes};
-use crate::servers::{Approvals, NotRunning, Server, launch_item};
+use crate::servers::{Approvals, NotRunning, Server};
 use crate::session::Survey;
 
 /// How long an app that comes waits for servers that are being looked at.
@@ -31,7 +31,8 @@ impl Host {
             return;
         };
         let approvals = server.approvals();
-        let item = launch_item();
+        let item = launching.item();
+        let fetches = item.kind == Kind::Fetch;
         let changes = match approvals.pins.standing(&item, &launching.pinned) {
             Standing::Approved => {
                 self.consent.inbox().withdraw(&same);
@@ -40,8 +41,8 @@ impl Host {
                 let is_seen = approvals
                     .pins
                     .iter()
-                    .any(|(item, _)| item.kind != Kind::Launch);
-                if !is_seen {
+                    .any(|(item, _)| !matches!(item.kind, Kind::Launch | Kind::Fetch));
+                if fetches || !is_seen {
                     self.look_inside(server);
                 }
                 return;
@@ -68,6 +69,7 @@ impl Host {
             facts: launching.facts.clone(),
             warnings: launching.warnings.clone(),
             changes,
+            fetches,
             digest: launching.digest.to_string(),
         };
         let now = Now::read().seconds;
@@ -81,7 +83,11 @@ impl Host {
         who: &str,
     ) -> Result<(), Rejected> {
         let launching = server.launching().map_err(Rejected::NotKept)?;
-        let item = launch_item();
+        let item = launching.item();
+        let what = match item.kind {
+            Kind::Fetch => "fetching",
+            _ => "launch",
+        };
         if launching.digest.to_string() != digest {
             return Err(Rejected::Gone);
         }
@@ -92,7 +98,7 @@ impl Host {
         server.forget_failure();
         let mut record = Record::new(RecordKind::Decision);
         record.server = server.name.clone();
-        record.name = "launch".to_owned();
+        record.name = what.to_owned();
         record.digest = digest.to_owned();
         record.approver = who.to_owned();
         record.outcome = "approved".to_owned();
@@ -106,7 +112,11 @@ impl Host {
         let (host, server) = (self.clone(), server.clone());
         self.looking.send_modify(|looking| *looking += 1);
         tokio::spawn(async move {
-            if let Err(error) = host.survey(&server).await {
+            let surveyed = host.survey(&server).await;
+            // Where it waits for a person, they have been asked.
+            if let Err(error) = surveyed
+                && error != NotRunning::NotApproved
+            {
                 tracing::warn!(server = server.name, %error, "it is approved, but");
                 host.note(format!("{} is approved, but {error}", server.name));
             }

@@ -271,6 +271,7 @@ pub(crate) async fn pages(
 /// How a kind is called.
 pub fn kind_name(kind: Kind) -> &'static str {
     match kind {
+        Kind::Fetch => "fetching",
         Kind::Launch => "launch",
         Kind::Program => "program",
         Kind::Instructions => "instructions",

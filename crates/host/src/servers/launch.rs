@@ -1,22 +1,21 @@
 //! From what a file asks for to what would be started: everything resolved, found and digested, in a
 //! form that a person can be shown and that can be held against what they approved.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use crate::config::{Entry, Launch, Surroundings, Unresolved};
 use crate::hex;
-use crate::pins;
+use crate::pins::{self, Item, Kind};
 use crate::sandbox::{self, Profile};
+use crate::servers::digests::Digests;
+use crate::servers::fetch::Plan;
 use crate::servers::launch_item;
 
 /// What the host knows of the machine, given by whoever runs it.
@@ -50,6 +49,8 @@ pub struct Launching {
     pub warnings: Vec<String>,
     /// The name by which it is one of ours, if it is.
     pub own: Option<String>,
+    /// What its program was or is to be fetched by, if it is one that is fetched.
+    pub fetched: Option<Plan>,
 }
 
 /// How a server is reached.
@@ -64,6 +65,23 @@ pub enum Way {
         /// What is sent with every request.
         headers: BTreeMap<String, String>,
     },
+    /// By fetching a program first.
+    Fetch(Plan),
+}
+
+impl Launching {
+    /// What a person approves by approving this.
+    pub fn item(&self) -> Item {
+        match &self.way {
+            Way::Fetch(_) => fetch_item(),
+            Way::Program(_) | Way::Remote { .. } => launch_item(),
+        }
+    }
+}
+
+/// That something is fetched, as an item.
+fn fetch_item() -> Item {
+    Item::new(Kind::Fetch, "")
 }
 
 /// A program that is started.
@@ -160,6 +178,7 @@ fn remote(
             "it runs elsewhere: it cannot be confined, and can change any time".to_owned(),
         ],
         own: None,
+        fetched: None,
     }
 }
 
@@ -190,7 +209,26 @@ fn program(
         }
     }
     let folder = folder.map(|folder| machine.place(&folder));
-    let path = machine.find(&program, environment.get("PATH"), folder.as_deref())?;
+    let mut path = machine.find(&program, environment.get("PATH"), folder.as_deref())?;
+    let given = arguments;
+    let mut arguments = given.clone();
+    // What would be fetched at each start is fetched once, and run from there.
+    let handle = crate::naming::handle(&entry.name);
+    let mut package = None;
+    let mut fetched = None;
+    // The arguments that are the server's own.
+    let mut own_arguments = given.join("\0");
+    if let Some((plan, rest)) = Plan::of(&path, &given, &handle, machine) {
+        let Some(found) = plan.found(machine, digests)? else {
+            return to_fetch(plan, digests);
+        };
+        own_arguments = rest.join("\0");
+        path = found.program;
+        arguments = found.arguments;
+        arguments.extend(rest);
+        package = Some((found.pinned, found.facts));
+        fetched = Some(plan);
+    }
     let settings = &entry.settings;
     let place = |text: &String| {
         let text = crate::config::expand::expand(entry.dialect, text, surroundings).text;
@@ -240,7 +278,7 @@ fn program(
         .as_ref()
         .filter(|_| fetches && settings.network);
     if let (Some(cache), Some(profile)) = (cache, &mut profile) {
-        let home = cache.join(crate::naming::handle(&entry.name));
+        let home = cache.join(&handle);
         environment
             .entry("HOME".to_owned())
             .or_insert_with(|| Some(home.to_string_lossy().into_owned()));
@@ -262,7 +300,7 @@ fn program(
     let mut pinned = json!({
         "program": path,
         "arguments": written,
-        "given": keyed(key, &arguments.join("\0")),
+        "given": keyed(key, &own_arguments),
         "folder": folder,
         "roots": roots,
         "write": settings.write,
@@ -284,14 +322,22 @@ fn program(
             digested.insert(file.display().to_string(), digest);
         }
     }
+    if package.is_some() {
+        // The package says what is in it, wherever it lies.
+        digested.retain(|path, _| *path == real.display().to_string());
+    }
     if let Value::Object(members) = &mut pinned {
         members.insert("digests".to_owned(), json!(digested));
+        if let Some((package, _)) = &package {
+            members.insert("package".to_owned(), package.clone());
+        }
     }
 
     let mut facts = vec![format!("runs {}", path.display())];
     if real != path {
         facts.push(format!("which is {}", real.display()));
     }
+    facts.extend(package.into_iter().flat_map(|(_, facts)| facts));
     for argument in &written {
         facts.push(format!("  argument {argument}"));
     }
@@ -303,7 +349,7 @@ fn program(
         facts.push(format!("gets the variables {}", names.join(", ")));
     }
     let mut warnings = Vec::new();
-    if written != arguments {
+    if written != given {
         warnings.push(
             "its arguments hold values from elsewhere, which all programs of this machine can read"
                 .to_owned(),
@@ -348,6 +394,21 @@ fn program(
         facts,
         warnings,
         own,
+        fetched,
+    })
+}
+
+/// A server whose program is not there yet.
+fn to_fetch(plan: Plan, digests: &Digests) -> Result<Launching, String> {
+    let pinned = plan.pinned(digests)?;
+    Ok(Launching {
+        facts: plan.facts(),
+        digest: pins::digest(&fetch_item(), &pinned),
+        pinned,
+        fetched: Some(plan.clone()),
+        way: Way::Fetch(plan),
+        warnings: Vec::new(),
+        own: None,
     })
 }
 
@@ -390,7 +451,7 @@ impl Machine {
     }
 
     /// Finds a program by the rules of the system.
-    fn find(
+    pub(super) fn find(
         &self,
         program: &str,
         path: Option<&Option<String>>,
@@ -464,47 +525,5 @@ pub(crate) fn keyed(key: &[u8; 32], text: &str) -> String {
             hex::text(&mac.finalize().into_bytes())
         }
         Err(_) => String::new(),
-    }
-}
-
-/// Digests of files, remembered for as long as the file is the same by its number, size and times.
-#[derive(Debug, Default)]
-pub struct Digests {
-    known: Mutex<HashMap<PathBuf, (Same, String)>>,
-}
-
-type Same = (u64, u64, u64, i64, i64, i64, i64);
-
-impl Digests {
-    fn of(&self, path: &Path) -> io::Result<String> {
-        let mut file = File::open(path)?;
-        let data = file.metadata()?;
-        let same = (
-            data.dev(),
-            data.ino(),
-            data.size(),
-            data.mtime(),
-            data.mtime_nsec(),
-            data.ctime(),
-            data.ctime_nsec(),
-        );
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, digest)) = known().get(path)
-            && *of == same
-        {
-            return Ok(digest.clone());
-        }
-        let mut hash = Sha256::new();
-        let mut piece = vec![0; 64 * 1024];
-        loop {
-            let count = file.read(&mut piece)?;
-            let Some(read) = piece.get(..count).filter(|read| !read.is_empty()) else {
-                break;
-            };
-            hash.update(read);
-        }
-        let digest = hex::text(&hash.finalize());
-        known().insert(path.to_owned(), (same, digest.clone()));
-        Ok(digest)
     }
 }

@@ -490,7 +490,7 @@ fn facts(arguments: &Value, server: &Server, folder: &std::path::Path) -> Vec<St
     };
     let roots = match &launching.way {
         crate::servers::launch::Way::Program(program) => program.roots.clone(),
-        crate::servers::launch::Way::Remote { .. } => Vec::new(),
+        _ => Vec::new(),
     };
     let mut look = |text: &str| {
         if let Some((scheme, rest)) = text.split_once("://")
