@@ -186,6 +186,11 @@ fn run(folder: &Path, arguments: &[String]) -> (Child, Value) {
         .current_dir(folder.join("work"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    // A home of its own, where a test has made one.
+    let home = folder.join("home");
+    if home.is_dir() {
+        program.env("HOME", home);
+    }
     let mut process = program.spawn().unwrap();
     let mut line = String::new();
     let stdout = process.stdout.take().unwrap();

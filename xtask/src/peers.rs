@@ -39,7 +39,14 @@ const SCHEMAS: [(&str, &str); 5] = [
 const NPM: [&str; 4] = ["npm-servers", "npm-sdk-2", "npm-sdk-new", "npm-sdk-old"];
 /// The folder of the conformance suite and of the node that it needs.
 const CONFORMANCE: &str = "conformance";
-const PYTHON: [&str; 5] = ["py-fastmcp", "py-new", "py-1.30", "py-1.1.3", "py-1.0.0"];
+const PYTHON: [&str; 6] = [
+    "py-fastmcp",
+    "py-new",
+    "py-1.30",
+    "py-1.1.3",
+    "py-1.0.0",
+    "py-uv",
+];
 
 /// Fetches what is missing.
 pub(crate) fn fetch() -> Outcome {

@@ -187,6 +187,13 @@ impl Visit {
                     // Whoever watches only listens from now on.
                     return self.watch(lines.into_inner(), write).await;
                 }
+                Ok(Order::Stop) => {
+                    // Whoever said so hears of it before everything ends.
+                    let said = write.write_all(&line(&Reply::Done(Vec::new()))).await;
+                    self.stop.notify_one();
+                    said?;
+                    continue;
+                }
                 Ok(order) => {
                     // Some wait for the disk.
                     let visit = self.clone();
@@ -228,10 +235,8 @@ impl Visit {
                 Ok(()) => Reply::Done(Vec::new()),
                 Err(why) => Reply::Refused(why),
             },
-            Order::Stop => {
-                self.stop.notify_one();
-                Reply::Done(Vec::new())
-            }
+            // What ends everything is answered before.
+            Order::Stop => Reply::Done(Vec::new()),
         }
     }
 
