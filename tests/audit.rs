@@ -1,12 +1,13 @@
 //! The audit log: what was appended is there in its order, every change of it is found and the first
 //! bad record named, and a host that was stopped in the middle goes on.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use compere_host::audit::format::{HASH_BYTES, HEAD, LENGTH_BYTES, segment_name};
 use compere_host::audit::log::Opened;
-use compere_host::audit::{Broken, Durability, Kind, Log, Record, verify};
+use compere_host::audit::{Broken, Durability, Index, Kind, Log, Reader, Record, Search, verify};
 use compere_tests::count;
 use serde_json::Value;
 
@@ -361,4 +362,171 @@ async fn a_disk_that_takes_nothing_promises_nothing() {
     std::fs::write(&file, "").unwrap();
     assert!(Log::open(&file.join("audit")).is_err());
     assert!(verify(&file.join("audit"), &[]).is_err());
+}
+
+/// What an index finds is what reading all of the log finds, whatever came since it was made.
+#[tokio::test]
+async fn an_index_finds_what_reading_all_of_it_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, kept) = (
+        folder.path().join("audit"),
+        folder.path().join("audit.index"),
+    );
+    let (log, _) = Log::open(&folder).unwrap();
+    let words = [
+        "/home/ada/notes.txt",
+        "Zoë's \"plan\"",
+        "done",
+        "it's-done",
+        "DONE 100%",
+        "",
+    ];
+    let mut state = 7_usize;
+    let mut any = |count: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % count
+    };
+    let searches: Vec<Search> = [
+        Search::default(),
+        Search {
+            app: Some("editor".to_owned()),
+            ..Search::default()
+        },
+        Search {
+            server: Some("git".to_owned()),
+            name: Some("log".to_owned()),
+            ..Search::default()
+        },
+        Search {
+            kinds: vec![Kind::Intent, Kind::Outcome],
+            ..Search::default()
+        },
+        Search {
+            app: Some("chat".to_owned()),
+            words: Some("done".to_owned()),
+            ..Search::default()
+        },
+    ]
+    .into_iter()
+    .chain(
+        [
+            "do",
+            "DONE",
+            "it's-do",
+            "zoë",
+            "notes.txt ada",
+            "\"plan",
+            "--",
+            "100%",
+            "nothing",
+            "s don",
+        ]
+        .map(|words| Search {
+            words: Some(words.to_owned()),
+            ..Search::default()
+        }),
+    )
+    .collect();
+    let mut found_some = 0;
+    for round in 0..4 {
+        for _ in 0..150 {
+            let mut record = Record::new(Kind::ALL[any(6)]);
+            record.app = ["editor", "chat"][any(2)].to_owned();
+            record.server = ["git", "files"][any(2)].to_owned();
+            record.name = ["log", "read"][any(2)].to_owned();
+            record.view = words[any(words.len())].to_owned();
+            record.outcome = words[any(words.len())].to_owned();
+            // Some are long, so that there are several segments.
+            record.digest = "x".repeat(any(40) * 1_000);
+            log.write(record).unwrap();
+        }
+        let mut all = Vec::new();
+        let mut reader = Reader::new(&folder);
+        while let Some(record) = reader.next_record().unwrap() {
+            all.push(record);
+        }
+        assert!(all.len() >= 150 * (round + 1));
+        for index in [
+            Index::open(&kept, &folder, |_| {}).unwrap(),
+            Index::in_memory(&folder, |_| {}).unwrap(),
+        ] {
+            assert_eq!(index.up_to(), reader.position());
+            for search in &searches {
+                let mut found = Vec::new();
+                index
+                    .search(search, |record| {
+                        found.push(record);
+                        Ok(true)
+                    })
+                    .unwrap();
+                let expected: Vec<_> = all
+                    .iter()
+                    .filter(|record| search.fits(record))
+                    .cloned()
+                    .collect();
+                assert_eq!(found, expected, "{search:?}");
+                found_some += usize::from(!found.is_empty() && found.len() < all.len());
+            }
+        }
+    }
+    assert!(found_some > 50, "{found_some}");
+    let segments = std::fs::read_dir(&folder).unwrap().count();
+    assert!(segments > 2, "the log is too short for this: {segments}");
+}
+
+/// An index that is damaged, or that of another log, is made anew; what is found is right.
+#[tokio::test]
+async fn an_index_that_is_none_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, kept) = (
+        folder.path().join("audit"),
+        folder.path().join("audit.index"),
+    );
+    written(&folder, 30).await;
+    let count = || {
+        let index = Index::open(&kept, &folder, |_| {}).unwrap();
+        let mut count = 0;
+        index
+            .search(
+                &Search {
+                    since: 1,
+                    ..Search::default()
+                },
+                |_| {
+                    count += 1;
+                    Ok(true)
+                },
+            )
+            .unwrap();
+        count
+    };
+    let all = count();
+    assert!(all >= 30);
+    let good = std::fs::read(&kept).unwrap();
+    assert_eq!(
+        std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    for bad in [
+        Vec::new(),
+        b"no index at all".to_vec(),
+        good[..good.len() / 2].to_vec(),
+        vec![0xff; 8_192],
+    ] {
+        std::fs::write(&kept, bad).unwrap();
+        assert_eq!(count(), all);
+    }
+    // Another log in the same place.
+    std::fs::remove_dir_all(&folder).unwrap();
+    written(&folder, 45).await;
+    assert!(count() >= 45);
+    // A file that somebody put there is not followed, and not written.
+    let elsewhere = folder.with_file_name("elsewhere");
+    std::fs::write(&elsewhere, "mine").unwrap();
+    std::fs::remove_file(&kept).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &kept).unwrap();
+    assert!(Index::open(&kept, &folder, |_| {}).is_err());
+    assert_eq!(std::fs::read(&elsewhere).unwrap(), b"mine");
 }

@@ -369,6 +369,10 @@ pub(crate) struct Show {
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Vec<String>,
 
+    /// With all of these words, or words that begin so, in what was asked, decided or came of it.
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub(crate) text: Option<String>,
+
     /// No older than this, such as `1h`.
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<humantime::Duration>,

@@ -10,6 +10,7 @@
 //! the segments, and checkpoints that a person keeps elsewhere.
 
 pub mod format;
+pub mod index;
 pub mod log;
 pub mod read;
 pub mod record;
@@ -18,8 +19,9 @@ pub mod verify;
 
 use std::time::Duration;
 
+pub use index::{Index, IndexError, Search};
 pub use log::{Durability, Log, LogError, Opened};
-pub use read::Reader;
+pub use read::{Position, Reader};
 pub use record::{Kind, Numbered, Record};
 pub use verify::{Broken, Summary, verify};
 

@@ -1,12 +1,13 @@
 //! `compere audit`: what happened, and whether that is what was written.
 
-use std::collections::HashSet;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use compere::serde_json::json;
 use compere::text::escape_line;
-use compere_host::audit::{Kind, Numbered, Reader, verify};
+use compere_host::audit::{Index, Kind, Numbered, Reader, Search, verify};
 
 use crate::args::{Audit, AuditCommand, Show, Verify};
 use crate::failure::Failure;
@@ -20,6 +21,8 @@ pub(crate) async fn run(audit: Audit) -> Result<ExitCode, Failure> {
     }
 }
 
+/// The index of the log, in the state folder.
+const INDEX: &str = "audit.index";
 /// How often it is looked whether more has happened.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -34,17 +37,14 @@ async fn run_show(show: &Show, as_json: bool) -> Result<ExitCode, Failure> {
             folder.display()
         )));
     }
-    let known = ["intent", "outcome", "read", "refused", "decision", "host"];
-    if let Some(kind) = show
-        .kind
-        .iter()
-        .find(|kind| !known.contains(&kind.as_str()))
-    {
-        return Err(Failure::usage(format!(
-            "{kind:?} is none of {}",
-            known.join(", ")
-        )));
-    }
+    let kinds = show.kind.iter().map(|asked| {
+        let known = Kind::ALL.into_iter().find(|kind| kind.as_str() == asked);
+        known.ok_or_else(|| {
+            let all = Kind::ALL.map(Kind::as_str).join(", ");
+            Failure::usage(format!("{asked:?} is none of {all}"))
+        })
+    });
+    let kinds = kinds.collect::<Result<Vec<Kind>, _>>()?;
     let since = show.since.map_or(0, |since| {
         let begins = SystemTime::now().checked_sub(since.into());
         let begins = begins.and_then(|begins| begins.duration_since(UNIX_EPOCH).ok());
@@ -52,17 +52,36 @@ async fn run_show(show: &Show, as_json: bool) -> Result<ExitCode, Failure> {
             u64::try_from(begins.as_micros()).unwrap_or(u64::MAX)
         })
     });
+    let search = Search {
+        app: show.app.clone(),
+        server: show.server.clone(),
+        name: show.name.clone(),
+        kinds,
+        since,
+        words: show.text.clone(),
+    };
+    let print = |record: &Numbered| match show.json || as_json {
+        true => output::json_line(record),
+        false => output::text(&line(record)),
+    };
     let mut reader = Reader::new(&folder);
-    // The outcome of a call is that of its intent.
-    let mut intents = HashSet::new();
+    if !search.is_for_all() {
+        let index = index(show, &folder)?;
+        let mut printed = Ok(());
+        let found = index.search(&search, |record| {
+            printed = print(&record);
+            Ok(printed.is_ok())
+        });
+        printed?;
+        found.map_err(|error| {
+            Failure::protocol(error.to_string()).hint("Check it with: compere audit verify")
+        })?;
+        reader = Reader::at(&folder, index.up_to());
+    }
     loop {
         while let Some(record) = reader.next_record()? {
-            if record.at < since || !is_asked_for(show, &record, &mut intents) {
-                continue;
-            }
-            match as_json {
-                true => output::json_line(&record)?,
-                false => output::text(&line(&record))?,
+            if search.fits(&record) {
+                print(&record)?;
             }
         }
         if !show.follow {
@@ -72,30 +91,28 @@ async fn run_show(show: &Show, as_json: bool) -> Result<ExitCode, Failure> {
     }
 }
 
-fn is_asked_for(show: &Show, found: &Numbered, intents: &mut HashSet<u64>) -> bool {
-    let record = &found.record;
-    let fits = |asked: &Option<String>, is: &str| asked.as_ref().is_none_or(|asked| asked == is);
-    let is_kind = show.kind.is_empty() || show.kind.iter().any(|kind| kind == word(record.kind));
-    let of = record.of.is_some_and(|of| intents.contains(&of));
-    let is = fits(&show.app, &record.app)
-        && fits(&show.server, &record.server)
-        && fits(&show.name, &record.name);
-    if is && record.kind == Some(Kind::Intent) {
-        intents.insert(found.number);
+/// The index of a log. That of a host is kept beside its log; one that cannot be kept is made for once.
+fn index(show: &Show, folder: &Path) -> Result<Index, Failure> {
+    let is_seen = std::io::stderr().is_terminal();
+    let progress = |count: usize| {
+        if is_seen {
+            let _ = write!(std::io::stderr(), "\r{count} records read ");
+        }
+    };
+    let made = match &show.log {
+        Some(_) => Index::in_memory(folder, progress),
+        None => {
+            let kept = Index::open(&hosted::state(&show.keeps)?.join(INDEX), folder, progress);
+            kept.or_else(|error| {
+                tracing::warn!(%error, "the index cannot be kept");
+                Index::in_memory(folder, progress)
+            })
+        }
+    };
+    if is_seen {
+        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
-    is_kind && (is || of)
-}
-
-fn word(kind: Option<Kind>) -> &'static str {
-    match kind {
-        Some(Kind::Intent) => "intent",
-        Some(Kind::Outcome) => "outcome",
-        Some(Kind::Read) => "read",
-        Some(Kind::Refused) => "refused",
-        Some(Kind::Decision) => "decision",
-        Some(Kind::Host) => "host",
-        None => "?",
-    }
+    made.map_err(|error| Failure::protocol(error.to_string()))
 }
 
 /// A record on one line, for a person. What servers and apps said is escaped.
@@ -106,7 +123,7 @@ fn line(found: &Numbered) -> String {
     let mut words = vec![
         found.number.to_string(),
         at.unwrap_or_default(),
-        word(record.kind).to_owned(),
+        record.kind.map_or("?", Kind::as_str).to_owned(),
     ];
     if let Some(of) = record.of {
         words.push(format!("of {of}"));

@@ -20,6 +20,30 @@ pub enum Kind {
     Host,
 }
 
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Intent,
+        Self::Outcome,
+        Self::Read,
+        Self::Refused,
+        Self::Decision,
+        Self::Host,
+    ];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Intent => "intent",
+            Self::Outcome => "outcome",
+            Self::Read => "read",
+            Self::Refused => "refused",
+            Self::Decision => "decision",
+            Self::Host => "host",
+        }
+    }
+}
+
 /// One record, without the number and the time, which the log gives.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
