@@ -2,6 +2,7 @@
 //! not allow waits for an answer at its door.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use compere::Client;
 use compere::model::{CallToolResult, LoggingLevel};
@@ -11,6 +12,7 @@ use compere_host::servers::Stage;
 use compere_tests::hosting::{Hosting, place, probe, text};
 use compere_tests::{compere, until};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 fn one(settings: &Value) -> (tempfile::TempDir, Value) {
     let folder = place(&json!({}));
@@ -502,6 +504,79 @@ async fn two_apps_at_once_are_two() {
         host.status().servers[0].stage == Stage::Running(1)
     })
     .await;
+}
+
+/// Where one process is for all apps, what it asks goes to the app whose call it works on, and to nobody
+/// while it works on several.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_server_asks_the_app_that_it_works_for() {
+    let (folder, mut file) = one(&json!({"network": true, "shared": true}));
+    file["policy"] = json!([{"allow": "tool"}]);
+    let path = folder.path().join("settings/compere.json");
+    std::fs::write(path, file.to_string()).unwrap();
+    let host = Hosting::start_in(folder, &[]);
+    host.approve(&["probe"]).await;
+    let (asked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+    let app = |name: &'static str| {
+        let (asked, go_on, heard) = (asked.clone(), go_on.clone(), heard.clone());
+        Client::builder(name, "1")
+            .on_log(move |message| {
+                let said = format!("{name} {}", message.data.get());
+                heard.lock().unwrap().push(said);
+            })
+            .on_sample(move |_| {
+                let (asked, go_on) = (asked.clone(), go_on.clone());
+                async move {
+                    asked.notify_one();
+                    go_on.notified().await;
+                    let role = compere::model::Role::Assistant;
+                    let answer = compere::model::CreateMessageResult::new(role, name, "model");
+                    Ok(answer)
+                }
+            })
+    };
+    let first = host.app_with("one", app("one")).await;
+    let second = host.app_with("two", app("two")).await;
+    let sampling = json!({"do": "ask", "times": 2, "method": "sampling/createMessage", "params": {
+        "maxTokens": 5, "messages": [{"role": "user", "content": {"type": "text", "text": "who?"}}]
+    }});
+    // It works for the first one alone, then for both.
+    let working = tokio::spawn({
+        let (first, sampling) = (first.clone(), sampling.clone());
+        async move { call(&first, sampling).await }
+    });
+    asked.notified().await;
+    let also = tokio::spawn({
+        let second = second.clone();
+        async move { call(&second, json!({"do": "nothing"})).await }
+    });
+    until("the call of the second", || {
+        let of_two = |record: &Value| record["app"] == "two" && record["kind"] == "intent";
+        host.records().iter().any(of_two)
+    })
+    .await;
+    go_on.notify_one();
+    let said = text(&working.await.unwrap());
+    let (alone, both) = said.split_once(" then ").unwrap();
+    assert!(alone.contains("one") && !alone.contains("error"), "{said}");
+    assert!(both.contains("which app"), "{said}");
+    assert!(text(&also.await.unwrap()).contains("done"));
+    // The second one's are its own.
+    go_on.notify_one();
+    let mut sampling = sampling;
+    sampling["times"] = json!(1);
+    let said = text(&call(&second, sampling).await);
+    assert!(said.contains("two") && !said.contains("one\""), "{said}");
+    for (app, mark) in [(&first, "for one"), (&second, "for two")] {
+        call(app, json!({"do": "log", "mark": mark})).await;
+    }
+    until("the messages", || heard.lock().unwrap().len() == 2).await;
+    assert_eq!(
+        *heard.lock().unwrap(),
+        ["one \"for one\"", "two \"for two\""]
+    );
+    assert_eq!(host.status().servers[0].stage, Stage::Running(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

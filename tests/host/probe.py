@@ -72,12 +72,28 @@ def connect(family, kind, address):
     return "connected"
 
 
-def ask(method, params):
-    say({"id": "q1", "method": method, "params": params})
+BEHIND = []
+
+
+def ask(method, params, times):
+    answers = []
+    for number in range(times):
+        name = "q%d" % number
+        say({"id": name, "method": method, "params": params})
+        for line in sys.stdin:
+            message = json.loads(line)
+            if message.get("id") == name:
+                answers.append(json.dumps(message.get("result", message.get("error"))))
+                break
+            BEHIND.append(line)
+    return " then ".join(answers)
+
+
+def lines():
     for line in sys.stdin:
-        message = json.loads(line)
-        if message.get("id") == "q1":
-            return json.dumps(message.get("result", message.get("error")))
+        yield line
+        while BEHIND:
+            yield BEHIND.pop(0)
 
 
 def do(what, given):
@@ -136,7 +152,7 @@ def do(what, given):
             timeout=20,
             check=True,
         ),
-        "ask": lambda: ask(given["method"], given.get("params", {})),
+        "ask": lambda: ask(given["method"], given.get("params", {}), given.get("times", 1)),
     }
     if what == "exit":
         os._exit(3)
@@ -145,6 +161,9 @@ def do(what, given):
         return "waited"
     if what == "changed":
         say({"method": "notifications/tools/list_changed"})
+        return "said"
+    if what == "log":
+        say({"method": "notifications/message", "params": {"level": "info", "data": given["mark"]}})
         return "said"
     return opened(actions[what])
 
@@ -158,7 +177,7 @@ def refused(action):
 
 
 def main():
-    for line in sys.stdin:
+    for line in lines():
         message = json.loads(line)
         method, params = message.get("method"), message.get("params") or {}
         if "id" not in message:

@@ -22,11 +22,10 @@ use tokio::sync::watch;
 use crate::host::{Epoch, Host};
 use crate::servers::Server;
 use crate::servers::running::Running;
-use crate::session::heard::Heard;
 use crate::session::resources::Uris;
 use crate::session::view::View;
 
-pub(crate) use heard::Survey;
+pub(crate) use heard::{Heard, Survey};
 
 /// The person whose host this is. An app that comes without a name is called what it says that it is.
 const LOCAL: &str = "local";
@@ -228,13 +227,10 @@ impl Session {
         Ok("{}".into())
     }
 
-    /// The place of the only request that a server works on, if it is only one: what it says belongs
-    /// there.
-    fn place_of(&self, server: &str) -> Option<Place> {
-        match self.lock().asked_on.get(server)?.as_slice() {
-            [only] => Some(*only),
-            _ => None,
-        }
+    /// The places of the requests that a server works on for this app.
+    fn places_of(&self, server: &str) -> Vec<Place> {
+        let state = self.lock();
+        state.asked_on.get(server).cloned().unwrap_or_default()
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use compere::gateway::ServerListener;
+
 use crate::audit::{Kind as RecordKind, Record};
 use crate::consent::{Now, Rejected, Topic};
 use crate::host::{Host, PINS, VERSION, short};
 use crate::pins::{Item, Kind, Standing};
 use crate::servers::definitions::{Definitions, changes};
 use crate::servers::{Approvals, NotRunning, Server};
-use crate::session::Survey;
+use crate::session::{Heard, Survey};
 
 /// How long an app that comes waits for servers that are being looked at.
 const SETTLING: Duration = Duration::from_secs(3);
@@ -158,8 +160,12 @@ impl Host {
 
     /// Starts a server for nobody, to see what it offers.
     pub(super) async fn survey(self: &Arc<Self>, server: &Arc<Server>) -> Result<(), NotRunning> {
-        let listener = Arc::new(Survey);
         let stale = Arc::new(AtomicBool::new(false));
+        // One that all share goes on when it was looked at.
+        let listener: Arc<dyn ServerListener> = match server.entry.settings.shared {
+            true => Arc::new(Heard::of_all(self, server, stale.clone())),
+            false => Arc::new(Survey),
+        };
         let launching = self.clone().launching_now(server).await;
         let machine = &self.options.machine;
         let started = server.start(0, launching, machine, listener, stale).await;

@@ -3,28 +3,32 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use compere::gateway::{Answer, ServerListener};
+use compere::gateway::{Answer, Place, ServerListener};
 use compere::model::{ClientCapabilities, ErrorObject, ListCapability, Root};
 use compere::proto::Method;
 use compere::text::escape_line;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Kind as RecordKind, Record};
-use crate::host::short;
+use crate::host::{Host, short};
 use crate::servers::Server;
 use crate::servers::launch::Way;
 use crate::session::Session;
 
-/// The app, as one server hears it.
+/// The app, as a process of a server hears it; or all of them, where one process is for all.
 pub(crate) struct Heard {
-    session: Weak<Session>,
+    whose: Whose,
     server: Weak<Server>,
     name: String,
     /// What it says that its roots are; `None` if the app is asked.
     roots: Option<Value>,
-    /// One process for several apps: it cannot be told for whom it asks.
-    shared: bool,
     stale: Arc<AtomicBool>,
+}
+
+enum Whose {
+    Of(Weak<Session>),
+    /// Which one it works for is known while it works for one alone.
+    OfAll(Weak<Host>),
 }
 
 impl Heard {
@@ -33,13 +37,62 @@ impl Heard {
         server: &Arc<Server>,
         stale: Arc<AtomicBool>,
     ) -> Self {
+        let whose = match server.entry.settings.shared {
+            true => Whose::OfAll(Arc::downgrade(&session.host)),
+            false => Whose::Of(Arc::downgrade(session)),
+        };
+        Self::of(whose, server, stale)
+    }
+
+    /// For a process that all apps share, before there is any.
+    pub(crate) fn of_all(host: &Arc<Host>, server: &Arc<Server>, stale: Arc<AtomicBool>) -> Self {
+        Self::of(Whose::OfAll(Arc::downgrade(host)), server, stale)
+    }
+
+    fn of(whose: Whose, server: &Arc<Server>, stale: Arc<AtomicBool>) -> Self {
         Self {
-            session: Arc::downgrade(session),
+            whose,
             server: Arc::downgrade(server),
             name: server.name.clone(),
             roots: roots(server),
-            shared: server.entry.settings.shared,
             stale,
+        }
+    }
+
+    /// The app that the server works for, and the request of it if that is only one.
+    fn app(&self) -> Option<(Arc<Session>, Option<Place>)> {
+        match &self.whose {
+            Whose::Of(session) => {
+                let session = session.upgrade()?;
+                let place = match session.places_of(&self.name)[..] {
+                    [only] => Some(only),
+                    _ => None,
+                };
+                Some((session, place))
+            }
+            Whose::OfAll(host) => {
+                let mut found = None;
+                for session in host.upgrade()?.sessions() {
+                    for place in session.places_of(&self.name) {
+                        if found.is_some() {
+                            return None;
+                        }
+                        found = Some((session.clone(), Some(place)));
+                    }
+                }
+                found
+            }
+        }
+    }
+
+    /// All apps that have to do with this process.
+    fn apps(&self) -> Vec<Arc<Session>> {
+        match &self.whose {
+            Whose::Of(session) => session.upgrade().into_iter().collect(),
+            Whose::OfAll(host) => host
+                .upgrade()
+                .map(|host| host.sessions())
+                .unwrap_or_default(),
         }
     }
 }
@@ -61,17 +114,24 @@ fn roots(server: &Server) -> Option<Value> {
 impl ServerListener for Heard {
     fn capabilities(&self) -> ClientCapabilities {
         let mut capabilities = ClientCapabilities::new();
-        let session = self.session.upgrade();
-        let app = session.as_ref().map(|session| session.app.capabilities());
+        match &self.whose {
+            Whose::Of(session) => {
+                let session = session.upgrade();
+                if let Some(app) = session.as_ref().map(|session| session.app.capabilities()) {
+                    capabilities.roots.clone_from(&app.roots);
+                    capabilities.sampling.clone_from(&app.sampling);
+                    capabilities.elicitation.clone_from(&app.elicitation);
+                }
+            }
+            // Whatever one of them can do: the others say that they cannot.
+            Whose::OfAll(_) => {
+                capabilities.roots = Some(ListCapability::new());
+                capabilities.sampling = Some(Map::new().into());
+                capabilities.elicitation = Some(Map::new().into());
+            }
+        }
         if self.roots.is_some() {
             capabilities.roots = Some(ListCapability::new());
-        }
-        if let Some(app) = app.filter(|_| !self.shared) {
-            if self.roots.is_none() {
-                capabilities.roots.clone_from(&app.roots);
-            }
-            capabilities.sampling.clone_from(&app.sampling);
-            capabilities.elicitation.clone_from(&app.elicitation);
         }
         capabilities
     }
@@ -81,18 +141,22 @@ impl ServerListener for Heard {
             let roots: Box<str> = roots.to_string().into();
             return Box::pin(async move { Ok(roots) });
         }
-        let session = self.session.upgrade().filter(|_| !self.shared);
+        let app = self.app();
         let name = self.name.clone();
         Box::pin(async move {
-            let Some(session) = session else {
-                return Err(ErrorObject::method_not_found(method.name()));
+            let Some((session, place)) = app else {
+                let words =
+                    "It cannot be told for which app this is: ask while you work on one call alone";
+                return Err(ErrorObject::new(
+                    compere::model::code::REJECTED_BY_USER,
+                    words,
+                ));
             };
             let params = match method {
                 Method::ElicitationCreate => named(&params, &name),
                 _ => params,
             };
             session.is_ready().await;
-            let place = session.place_of(&name);
             let mut record = Record::new(RecordKind::Host);
             record.app = session.name().to_owned();
             record.server.clone_from(&name);
@@ -113,35 +177,45 @@ impl ServerListener for Heard {
     }
 
     fn notification(&self, method: Method, params: &str) {
-        if matches!(
-            method,
-            Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged
-        ) {
-            self.stale.store(true, Ordering::Release);
-        }
-        let Some(session) = self.session.upgrade() else {
-            return;
-        };
         match method {
-            Method::Message => {
-                let place = session.place_of(&self.name);
-                session
-                    .app
-                    .tell(method, Some(&signed(params, &self.name)), place.as_ref());
+            Method::ToolsListChanged
+            | Method::PromptsListChanged
+            | Method::ResourcesListChanged => {
+                self.stale.store(true, Ordering::Release);
             }
+            _ => {}
+        }
+        match method {
+            // What it says about one app is not for the others.
+            Method::Message => match self.app() {
+                Some((session, place)) => {
+                    let params = signed(params, &self.name);
+                    session.app.tell(method, Some(&params), place.as_ref());
+                }
+                None => tracing::debug!(server = self.name, "a message for which app is not known"),
+            },
             Method::ResourcesUpdated => {
                 let params: Value = serde_json::from_str(params).unwrap_or_default();
                 let uri = params
                     .get("uri")
                     .and_then(Value::as_str)
                     .unwrap_or_default();
-                session.updated(&self.name, uri);
+                for session in self.apps() {
+                    session.updated(&self.name, uri);
+                }
             }
-            Method::ElicitationComplete => session.app.tell(method, Some(params), None),
+            Method::ElicitationComplete => {
+                for session in self.apps() {
+                    session.app.tell(method, Some(params), None);
+                }
+            }
             Method::ToolsListChanged | Method::PromptsListChanged => {
                 let server = self.server.upgrade();
+                let session = self.apps().into_iter().next();
                 tokio::spawn(async move {
-                    let Some(server) = server else { return };
+                    let (Some(server), Some(session)) = (server, session) else {
+                        return;
+                    };
                     // One that says so and ends is not started again for that.
                     if let Some(running) = server.running_for(session.id) {
                         session.look_again(&server, &running, false).await;
@@ -149,7 +223,9 @@ impl ServerListener for Heard {
                 });
             }
             Method::ResourcesListChanged => {
-                session.app.tell(method, None, None);
+                for session in self.apps() {
+                    session.app.tell(method, None, None);
+                }
             }
             _ => {}
         }

@@ -241,6 +241,7 @@ impl Session {
         let uri = uri.ok_or_else(|| ErrorObject::invalid_params("A URI is missing"))?;
         let there = self.lock().subscriptions.remove(uri);
         if let Some((server, uri)) = there
+            && !self.others_watch(&server, &uri)
             && let Some(server) = self.host.server(&server)
             && let Some(running) = server.running_for(self.id)
             && let Err(error) = running.unsubscribe(&json!({"uri": uri}).to_string()).await
@@ -248,6 +249,17 @@ impl Session {
             tracing::debug!(?error, "a server does not take the end of a subscription");
         }
         Ok("{}".into())
+    }
+
+    /// Is another app subscribed to this at the same process?
+    fn others_watch(&self, server: &str, uri: &str) -> bool {
+        let is_shared = |server: Arc<Server>| server.entry.settings.shared;
+        self.host.server(server).is_some_and(is_shared)
+            && self.host.sessions().iter().any(|session| {
+                let state = session.lock();
+                let mut subscribed = state.subscriptions.values();
+                subscribed.any(|(of, at)| of == server && at == uri)
+            })
     }
 
     /// Suggestions: asked of the server only where that is allowed outright. Nobody is asked for leave
