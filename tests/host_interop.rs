@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use compere_host::consent::Answer;
 use compere_host::door::{Order, Reply};
@@ -354,6 +355,25 @@ async fn asked_edited_and_cancelled(host: &Hosting, app: &mut App) {
         std::fs::read_to_string(work.join("late.txt")).unwrap(),
         "late"
     );
+    // From now on for exactly this, for a while: then a person is asked again.
+    let brief = write("brief.txt", "brief");
+    let waits = app.begin(brief.clone()).await;
+    let (id, _) = host.waiting_call().await;
+    let granted = Instant::now();
+    host.answer(id, Answer::Exactly { lasts: Some(3) });
+    app.end(waits).await;
+    std::fs::remove_file(work.join("brief.txt")).unwrap();
+    app.act(brief.clone()).await;
+    assert!(work.join("brief.txt").exists());
+    std::fs::remove_file(work.join("brief.txt")).unwrap();
+    until("its end", || granted.elapsed() > Duration::from_secs(4)).await;
+    let waits = app.begin(brief).await;
+    let (id, _) = host.waiting_call().await;
+    assert!(!work.join("brief.txt").exists());
+    let reason = String::new();
+    host.answer(id, Answer::Deny { reason });
+    app.end(waits).await;
+    assert!(!work.join("brief.txt").exists());
     // Our own server: the tools that write ask, those that read do not.
     let path = work.join("ours.txt");
     let waits = app
