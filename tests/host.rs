@@ -460,6 +460,78 @@ async fn an_edit_of_the_file_touches_only_what_it_changes() {
     until("the end of both", || host.status().servers.is_empty()).await;
 }
 
+/// A file of a folder can ask for a server. It cannot approve one, learns nothing of the person, and
+/// takes nothing that is theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_asks_and_approves_nothing() {
+    let (folder, _) = one(&json!({}));
+    let workspace = folder.path().join("project");
+    std::fs::create_dir_all(workspace.join(".vscode")).unwrap();
+    let workspace = workspace.canonicalize().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("host/probe.py");
+    let work = workspace.to_str().unwrap().to_owned();
+    let asking = |more: &str| {
+        let servers = json!({
+            "theirs": {"command": "python3", "args": [script, work, more], "alwaysAllow": ["probe"]},
+            "curious": {"command": "python3", "args": [script, "${HOME}"]},
+            "probe": {"command": "sh", "args": ["-c", "exit 1"]},
+        });
+        std::fs::write(
+            workspace.join(".mcp.json"),
+            json!({"mcpServers": servers, "policy": [{"allow": "tool"}]}).to_string(),
+        )
+        .unwrap();
+    };
+    asking("first");
+    std::fs::write(folder.path().join("secret.env"), "TOKEN=1").unwrap();
+    let reaching = json!({"servers": {"reaching": {
+        "command": "python3", "args": ["-c", "pass"], "envFile": "${workspaceFolder}/../secret.env",
+    }}});
+    std::fs::write(workspace.join(".vscode/mcp.json"), reaching.to_string()).unwrap();
+    let host = Hosting::start_in(folder, &["--workspace", &work]);
+    let stage = |name: &str| {
+        let status = host.status();
+        let server = status.servers.into_iter().find(|of| of.name == name);
+        server.unwrap().stage
+    };
+    let launches = || {
+        let questions = host.questions().into_iter();
+        let topics = questions.map(|question| serde_json::to_value(question.topic).unwrap());
+        topics
+            .filter(|topic| topic["about"] == "launch")
+            .collect::<Vec<_>>()
+    };
+    let asked = launches();
+    let names: Vec<&str> = asked
+        .iter()
+        .map(|topic| topic["server"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["probe", "theirs"]);
+    let theirs = asked[1].to_string();
+    let words = format!("asked for by the folder {work}, not by you");
+    assert!(theirs.contains(&words), "{theirs}");
+    assert!(theirs.contains("can change no file") && theirs.contains("cannot use the network"));
+    // The person's own server of that name is the one that there is.
+    assert!(asked[0].to_string().contains("probe.py"), "{}", asked[0]);
+    let Stage::Unusable(why) = stage("curious") else {
+        panic!("{:?}", stage("curious"));
+    };
+    assert!(why.contains("your variable HOME"), "{why}");
+    let Stage::Unusable(why) = stage("reaching") else {
+        panic!("{:?}", stage("reaching"));
+    };
+    assert!(why.contains("does not lie in the folder"), "{why}");
+    assert_eq!(stage("theirs"), Stage::Waiting);
+    host.approve(&["theirs", "probe"]).await;
+    let app = host.app("editor").await;
+    let said = app.call("theirs__probe", json!({"do": "nothing"})).await;
+    assert_eq!(text(&said.unwrap().into_inner()), "OPEN done");
+    // Another one waits again.
+    asking("second");
+    until("the other one", || stage("theirs") == Stage::Waiting).await;
+    assert!(launches()[0]["changes"].to_string().contains("second"));
+}
+
 // A-TS-05 A-ARCH-06
 #[tokio::test(flavor = "multi_thread")]
 async fn two_apps_at_once_are_two() {

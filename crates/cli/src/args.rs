@@ -189,6 +189,11 @@ pub(crate) struct Up {
     #[arg(long, value_name = "DIR")]
     pub(crate) offer: Vec<PathBuf>,
 
+    /// Let the files of this folder ask for servers (`.mcp.json`, `.vscode/mcp.json`, `.cursor/mcp.json`,
+    /// `compere.json`). Each waits for you.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) workspace: Option<PathBuf>,
+
     /// Serve apps over HTTP too, on this address of this machine.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) http: Option<SocketAddr>,

@@ -15,6 +15,6 @@ pub mod write;
 
 pub use dialect::Dialect;
 pub use expand::{Expanded, Surroundings, Unresolved};
-pub use places::{Place, Scope, places};
+pub use places::{Folders, Place, Scope, places};
 pub use read::{Entry, Fault, Input, Launch, Note, Read, read};
 pub use settings::{AppSettings, HostFile, Settings};

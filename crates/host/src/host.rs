@@ -5,6 +5,7 @@
 
 mod approvals;
 mod status;
+mod workspace;
 
 pub use status::{ServerStatus, Status};
 
@@ -54,6 +55,8 @@ pub struct Options {
     pub own_reads: fn(&str, &str) -> bool,
     /// Servers besides those of the file, which whoever starts the host has agreed to by doing so.
     pub offered: Vec<Entry>,
+    /// A folder whose files may ask for servers. They approve none.
+    pub workspace: Option<PathBuf>,
     /// How long an app waits for a person.
     pub hold: Duration,
     /// There is nobody to ask: what would be asked is refused.
@@ -69,6 +72,7 @@ impl Options {
             machine,
             own_reads: |_, _| false,
             offered: Vec::new(),
+            workspace: None,
             hold: HOLD,
             nobody: false,
         }
@@ -317,7 +321,7 @@ impl Host {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return vec![format!("{}: {error}", self.options.file.display())],
         };
-        let file = HostFile::read(&text, &self.options.file);
+        let mut file = HostFile::read(&text, &self.options.file);
         let words = |faults: &[Fault]| faults.iter().map(ToString::to_string).collect();
         let before = self.catalog();
         if file.is_unusable() {
@@ -333,18 +337,30 @@ impl Host {
         }
         let mut servers = BTreeMap::new();
         let mut stopped = Vec::new();
-        for entry in file.entries.iter().chain(&self.options.offered) {
+        let workspace = self.options.workspace.as_deref();
+        let (asked, wrong) = workspace
+            .map(|workspace| workspace::asked_for(workspace, &self.options.file))
+            .unwrap_or_default();
+        let own = file.entries.iter().chain(&self.options.offered);
+        let own = own.map(|entry| (entry, None));
+        let asked = asked.iter().map(|entry| (entry, workspace));
+        for (entry, workspace) in own.chain(asked) {
             let name = entry.name.clone();
             if servers.contains_key(&name) {
                 continue;
             }
+            let same = |server: &Server| {
+                server.entry == *entry && server.workspace.as_deref() == workspace
+            };
             let server = match before.servers.get(&name) {
-                Some(server) if server.entry == *entry => server.clone(),
+                Some(server) if same(server) => server.clone(),
                 other => {
                     stopped.extend(other.iter().flat_map(|server| server.take_all()));
                     let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
                     let approvals = kept.get(&name).cloned().map(Approvals::from_kept);
-                    Arc::new(Server::new(entry.clone(), approvals.unwrap_or_default()))
+                    let mut server = Server::new(entry.clone(), approvals.unwrap_or_default());
+                    server.workspace = workspace.map(Path::to_owned);
+                    Arc::new(server)
                 }
             };
             servers.insert(name, server);
@@ -356,6 +372,7 @@ impl Host {
                 self.consent.inbox().withdraw(&same_definitions(name));
             }
         }
+        file.faults.extend(wrong);
         let faults = words(&file.faults);
         self.consent.set_rules(file.rules);
         self.set_catalog(Catalog {
@@ -384,16 +401,24 @@ impl Host {
     /// How a server would be started now.
     pub(crate) fn launching(&self, server: &Server) -> Result<Launching, String> {
         let machine = &self.options.machine;
+        // What the files of a folder ask for is not told what the person has.
+        let workspace = server.workspace.as_deref();
         let variable = |name: &str| {
+            if workspace.is_some() {
+                return None;
+            }
             let value = machine.environment.get(&std::ffi::OsString::from(name))?;
             value.to_str().map(str::to_owned)
         };
-        let file = |name: &str| secret(&machine.place(name));
+        let file = |name: &str| match workspace {
+            Some(_) => None,
+            None => secret(&machine.place(name)),
+        };
         let surroundings = Surroundings {
             variable: &variable,
             input: &|_| None,
             file: &file,
-            workspace: None,
+            workspace,
             home: machine.home.as_deref(),
         };
         launching(
@@ -618,9 +643,13 @@ impl Host {
         found.map(|(app, _)| app.clone())
     }
 
-    /// Our file.
-    pub fn file(&self) -> &Path {
-        &self.options.file
+    /// The files that say which servers there are: our own first. They need not be there.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let workspace = self.options.workspace.iter();
+        let asking = workspace.flat_map(|workspace| workspace::files(workspace));
+        std::iter::once(self.options.file.clone())
+            .chain(asking.map(|place| place.path))
+            .collect()
     }
 
     /// The folder of the state.

@@ -7,6 +7,7 @@ pub mod launch;
 pub mod running;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -127,6 +128,8 @@ pub struct Server {
     pub handle: String,
     /// What the file asks for.
     pub entry: Entry,
+    /// The folder whose files ask for it, if it is not the person's own.
+    pub workspace: Option<PathBuf>,
     state: Mutex<State>,
     /// It is fetched by one at a time.
     pub(crate) fetching: tokio::sync::Mutex<()>,
@@ -182,6 +185,7 @@ impl Server {
             name: entry.name.clone(),
             handle: naming::handle(&entry.name),
             entry,
+            workspace: None,
             state: Mutex::new(State {
                 approvals: Arc::new(approvals),
                 ..State::default()

@@ -46,6 +46,12 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode, Failure> {
     for folder in &up.offer {
         options.offered.push(hosted::offer(folder)?);
     }
+    if let Some(workspace) = &up.workspace {
+        let place = workspace.canonicalize().map_err(|error| {
+            Failure::usage(format!("--workspace: {}: {error}", workspace.display()))
+        })?;
+        options.workspace = Some(place);
+    }
     let folder = std::env::current_dir()?;
     if is_person && up.offer.is_empty() && agreed_to_offer(&folder).await {
         options.offered.push(hosted::offer(&folder)?);
@@ -178,13 +184,23 @@ fn welcome(host: &Arc<Host>, up: &Up, http: Option<&str>) -> Result<String, Fail
             .iter()
             .map(|fault| format!("Wrong in your file: {fault}")),
     );
-    let found = others()?;
-    if !found.is_empty() {
+    let others = found(Scope::User)?;
+    if !others.is_empty() {
         lines.push(String::new());
-        for (app, path, count) in found {
+        for (app, path, count) in others {
             lines.push(format!("Found {count} in {app}: {path}"));
         }
         lines.push("To look at them, and bring them over after a yes:  compere import".to_owned());
+    }
+    if up.workspace.is_none() {
+        let asking = found(Scope::Workspace)?;
+        if !asking.is_empty() {
+            lines.push(String::new());
+            for (_, path, count) in asking {
+                lines.push(format!("This folder asks for {count}: {path}"));
+            }
+            lines.push("To let them wait for your yes:  compere up --workspace .".to_owned());
+        }
     }
     lines.push(String::new());
     lines.push("To let an app use all of this, paste into".to_owned());
@@ -200,7 +216,7 @@ fn welcome(host: &Arc<Host>, up: &Up, http: Option<&str>) -> Result<String, Fail
 }
 
 /// Files of other apps that name servers: the app, the file, and how many.
-fn others() -> Result<Vec<(&'static str, String, String)>, Failure> {
+fn found(scope: Scope) -> Result<Vec<(&'static str, String, String)>, Failure> {
     let home = std::env::home_dir();
     let workspace = std::env::current_dir()?;
     let config = settings();
@@ -220,7 +236,7 @@ fn others() -> Result<Vec<(&'static str, String, String)>, Failure> {
         };
         Some((place.dialect.app(), place.path.display().to_string(), words))
     };
-    let of_person = places.iter().filter(|place| place.scope == Scope::User);
+    let of_person = places.iter().filter(|place| place.scope == scope);
     let ours = settings().map(|settings| settings.join("compere/compere.json"));
     let others = of_person.filter(|place| Some(&place.path) != ours.as_ref());
     Ok(others.filter_map(counted).collect())
@@ -267,11 +283,12 @@ async fn follow_file(host: Arc<Host>) {
         let data = std::fs::metadata(path).ok()?;
         Some((data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
     };
-    let file = host.file().to_owned();
-    let mut before = state(&file);
+    let files = host.files();
+    let states = || files.iter().map(state).collect::<Vec<_>>();
+    let mut before = states();
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = state(&file);
+        let now = states();
         if now != before {
             before = now;
             let host = host.clone();

@@ -128,6 +128,9 @@ pub fn launching(
     let (launch, unresolved) = entry.launch.resolve(entry.dialect, surroundings);
     if let Some(missing) = unresolved.first() {
         return Err(match missing {
+            Unresolved::Variable(name) if surroundings.workspace.is_some() => format!(
+                "it wants your variable {name}, which a folder cannot ask for: name the server in your own file"
+            ),
             Unresolved::Variable(name) => format!("the variable {name} is not set"),
             Unresolved::Input(id) => format!("the input {id} was not answered yet"),
             Unresolved::File(path) => {
@@ -144,6 +147,17 @@ pub fn launching(
         _ => Err("it cannot be resolved".to_owned()),
     };
     let mut found = found?;
+    if let Some(workspace) = surroundings.workspace {
+        let words = format!(
+            "asked for by the folder {}, not by you",
+            workspace.display()
+        );
+        found.facts.insert(0, words);
+        if let Value::Object(members) = &mut found.pinned {
+            members.insert("workspace".to_owned(), json!(workspace));
+        }
+        found.digest = pins::digest(&found.item(), &found.pinned);
+    }
     found
         .warnings
         .extend(entry.notes.iter().map(ToString::to_string));
@@ -202,6 +216,16 @@ fn program(
     };
     if let Some(file) = environment_file {
         let path = machine.place(&file);
+        let inside = |folder: &Path| {
+            let (path, folder) = (path.canonicalize(), folder.canonicalize());
+            path.is_ok_and(|path| folder.is_ok_and(|folder| path.starts_with(folder)))
+        };
+        if !surroundings.workspace.is_none_or(inside) {
+            return Err(format!(
+                "{} does not lie in the folder that asks for it",
+                path.display()
+            ));
+        }
         let text = std::fs::read_to_string(&path)
             .map_err(|error| format!("{}: {error}", path.display()))?;
         for (name, value) in variables(&text) {
