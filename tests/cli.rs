@@ -509,6 +509,12 @@ fn servers_of_other_apps_are_brought_over_after_a_yes() {
     std::fs::write(home.join(".cursor/mcp.json"), &cursor).unwrap();
     let desktop = format!("{{\"mcpServers\": {{{api}, \"fs\": {{\"command\": \"other\"}}}}}}");
     let place = home.join(".config/Claude/claude_desktop_config.json");
+    // Folders among the arguments are what it works in, unless the person's own things lie there.
+    let (notes, all) = (shop.to_str().unwrap(), home.to_str().unwrap());
+    let desktop = desktop.replace(
+        r#"{"command": "other"}"#,
+        &format!(r#"{{"command": "other", "args": ["{notes}", "{all}"]}}"#),
+    );
     std::fs::write(place, &desktop).unwrap();
     let asked = r#"{"mcpServers": {"evil": {"command": "rm"}, "bad": {}}}"#;
     std::fs::write(shop.join(".mcp.json"), asked).unwrap();
@@ -553,11 +559,17 @@ fn servers_of_other_apps_are_brought_over_after_a_yes() {
             .collect::<Vec<_>>()
     };
     assert_eq!(names(&found), ["api", "fs", "fs-claude-desktop"]);
+    assert_eq!(found["add"][2]["roots"], serde_json::json!([notes]));
+    assert!(said.contains(&format!("may read {notes}")), "{said}");
     // Comments of ours stay.
     std::fs::create_dir_all(own.parent().unwrap()).unwrap();
     std::fs::write(&own, "{\n  // mine\n  \"servers\": {},\n}\n").unwrap();
     import(&["--yes"]);
     let text = std::fs::read_to_string(&own).unwrap();
+    assert!(
+        text.contains(&format!("\"roots\": [\"{notes}\"]")),
+        "{text}"
+    );
     assert!(
         text.contains("// mine") && text.contains("Bearer ${file:secrets/api.Authorization}"),
         "{text}"

@@ -235,6 +235,8 @@ impl Desk {
                 return Ok(true);
             }
         };
+        let fetches = matches!(question.topic, Topic::Launch { fetches: true, .. });
+        let is_fetched = fetches && matches!(answer, Answer::Approve { .. });
         let order = Order::Answer {
             id: question.id,
             answer,
@@ -246,7 +248,10 @@ impl Desk {
                 self.prompt();
             }
             _ => {
-                self.say("So be it.");
+                self.say(match is_fetched {
+                    true => "So be it. You are asked again when it is there.",
+                    false => "So be it.",
+                });
                 self.shown = None;
                 self.rest.clear();
                 self.questions.retain(|other| other.id != question.id);

@@ -38,6 +38,14 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Can it read what is in this folder?
+    pub fn covers(&self, folder: &std::path::Path) -> bool {
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let all = [&self.run, &self.read, &self.write, &self.own];
+        all.iter()
+            .any(|paths| paths.iter().any(|path| folder.starts_with(path)))
+    }
+
     /// Can whoever has this do anything but read?
     pub fn only_reads(&self) -> bool {
         self.write.is_empty() && !self.network

@@ -62,7 +62,17 @@ pub(crate) async fn run(import: Import) -> Result<ExitCode, Failure> {
         .collect();
     let beside = own.parent().unwrap_or(Path::new(".")).to_owned();
     let kept = |file: &str| text_of(&beside.join(file)).ok().flatten();
-    let plan = plan(&found, &ours.entries, &kept);
+    // Not what the person's own things or settings lie in: it is named too easily.
+    let home = std::env::home_dir();
+    let is_folder = |text: &str| {
+        let path = Path::new(text);
+        let holds = |other: &Path| other.starts_with(path);
+        path.is_absolute()
+            && path.is_dir()
+            && !home.as_deref().is_some_and(holds)
+            && !holds(&beside)
+    };
+    let plan = plan(&found, &ours.entries, &kept, &is_folder);
     if import.json {
         output::json(&as_json(&seen, &plan, &own))?;
     } else {
@@ -171,6 +181,12 @@ fn describe(seen: &[Seen], plan: &Plan, own: &Path) -> String {
     for planned in &plan.add {
         let (name, launch) = (escape_line(&planned.name), shown(&planned.launch));
         lines.push(format!("  {name}  {launch}"));
+        lines.extend(planned.roots.iter().map(|root| {
+            format!(
+                "      may read {}, and change what is there once you add \"write\": true",
+                escape_line(root)
+            )
+        }));
         lines.extend(planned.secrets.keys().map(|file| {
             format!("      what looks like a secret goes to {file}, for your eyes only")
         }));
@@ -261,6 +277,7 @@ fn as_json(seen: &[Seen], plan: &Plan, own: &Path) -> Value {
                 "name": planned.name,
                 "from": place(&planned.from),
                 "launch": launch(&planned.launch),
+                "roots": planned.roots,
                 "secrets": planned.secrets.keys().collect::<Vec<_>>(),
             })
         })

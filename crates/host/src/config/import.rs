@@ -22,6 +22,8 @@ pub struct Planned {
     pub launch: Launch,
     /// It is to be used.
     pub enabled: bool,
+    /// Folders among its arguments: it may read these. To change what is in them is for a person to add.
+    pub roots: Vec<String>,
     /// Secrets that would be taken out of it: the file to keep each in, and what it is.
     pub secrets: BTreeMap<String, Secret>,
 }
@@ -71,12 +73,13 @@ const TELLING: [&str; 10] = [
 ];
 
 /// Plans to bring what was found into our own file, which holds `own`; `kept` gives what is in a file
-/// of secrets. Files that come first give the names. What a workspace asks for stays where it is: it
+/// of secrets, and `is_folder` says whether a text is the path of a folder that a server may have. Files that come first give the names. What a workspace asks for stays where it is: it
 /// may be somebody else's word.
 pub fn plan(
     found: &[(Place, Vec<Entry>)],
     own: &[Entry],
     kept: &dyn Fn(&str) -> Option<String>,
+    is_folder: &dyn Fn(&str) -> bool,
 ) -> Plan {
     let mut plan = Plan::default();
     // Whole, so that the same server in another file is known again.
@@ -96,12 +99,19 @@ pub fn plan(
             let mut secrets = BTreeMap::new();
             let launch = take_secrets(whole.clone(), &name, &mut secrets);
             taken.insert(name.clone(), whole);
+            let arguments = match &launch {
+                Launch::Command { arguments, .. } => arguments.as_slice(),
+                Launch::Remote { .. } => &[],
+            };
+            let roots = arguments.iter().filter(|argument| is_folder(argument));
+            let roots = roots.cloned().collect();
             plan.add.push(Planned {
                 name,
                 from_name: entry.name.clone(),
                 from: place.clone(),
                 launch,
                 enabled: entry.enabled,
+                roots,
                 secrets,
             });
         }

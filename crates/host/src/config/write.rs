@@ -74,6 +74,10 @@ fn value(planned: &Planned) -> CstInputValue {
             }
         }
     }
+    if !planned.roots.is_empty() {
+        let roots = planned.roots.iter().map(|root| text(root));
+        add("roots", CstInputValue::Array(roots.collect()));
+    }
     if !planned.enabled {
         add("enabled", CstInputValue::Bool(false));
     }

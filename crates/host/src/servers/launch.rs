@@ -373,6 +373,16 @@ fn program(
         facts.push(format!("gets the variables {}", names.join(", ")));
     }
     let mut warnings = Vec::new();
+    if let Some(profile) = &profile {
+        let given = arguments.iter().map(Path::new);
+        let folders = given.filter(|path| path.is_absolute() && path.is_dir());
+        warnings.extend(folders.filter(|path| !profile.covers(path)).map(|path| {
+            format!(
+                "it is told of {}, which it cannot read: say so in \"roots\" if it should",
+                path.display()
+            )
+        }));
+    }
     if written != given {
         warnings.push(
             "its arguments hold values from elsewhere, which all programs of this machine can read"
