@@ -24,6 +24,7 @@ fn surroundings() -> Surroundings<'static> {
         variable: &variable,
         input: &|id| (id == "tok").then(|| "s3cret".to_owned()),
         file: &|path| (path == "/run/key").then(|| "k3y".to_owned()),
+        secret: &|name| (name == "tok").then(|| "s3cret".to_owned()),
         workspace: Some(Path::new("/work/shop")),
         home: Some(Path::new("/home/ada")),
     }
@@ -40,6 +41,8 @@ const TABLE: &[(&str, [&str; 6])] = &[
         ["=!", "=", "aherebherec", "=!", "=!", "aherebherec"],
     ),
     ("${GONE}", ["=!", "=", "=!", "=!", "=!", "=!"]),
+    ("${secret:tok}", ["s3cret", "=", "=", "=!", "=!", "="]),
+    ("${secret:gone}", ["=!", "=", "=", "=!", "=!", "="]),
     ("${EMPTY}", ["=!", "=", "", "=!", "=!", ""]),
     ("${HERE:-d}", ["=!", "=", "here", "=!", "=!", "here"]),
     ("${GONE:-d}", ["=!", "=", "d", "=!", "=!", "d"]),

@@ -464,6 +464,7 @@ fn looked_at(file: &HostFile, folder: &Path) -> Launching {
         variable: &|_| None,
         input: &|_| None,
         file: &|_| None,
+        secret: &|_| None,
         workspace: None,
         home: None,
     };

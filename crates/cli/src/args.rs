@@ -94,6 +94,8 @@ pub(crate) enum Command {
     /// Fetch the program of a server again, if it is one that `npx` or `uvx` would fetch; what is another
     /// one by then waits for you.
     Update(OneServer),
+    /// Keep secrets for servers, in the keyring of your system where there is one.
+    Secret(Secret),
     /// End the host.
     Stop(Stop),
     /// What confined servers may touch.
@@ -284,6 +286,30 @@ pub(crate) enum GrantsCommand {
 pub(crate) struct Token {
     /// The app.
     pub(crate) app: String,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Secret {
+    #[command(subcommand)]
+    pub(crate) command: SecretCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Keep a secret under this name: your file says `${secret:NAME}` where it belongs. It is asked for, or
+    /// read from standard input.
+    Set(OneSecret),
+    /// Forget the secret of this name.
+    Forget(OneSecret),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneSecret {
+    /// Its name.
+    pub(crate) name: String,
 
     #[command(flatten)]
     pub(crate) keeps: Keeps,

@@ -17,6 +17,7 @@ pub(crate) mod read;
 pub(crate) mod replay;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
+pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod subscribe;

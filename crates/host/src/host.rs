@@ -28,6 +28,7 @@ use crate::config::{AppSettings, Entry, Fault, HostFile, Surroundings};
 use crate::consent::{Answer, Consent, Grant, HOLD, Now, Question, Rejected, Resolution, Topic};
 use crate::hex;
 use crate::host::approvals::{same_definitions, same_launch};
+use crate::secrets::{self, Secrets};
 use crate::servers::definitions::changes;
 use crate::servers::digests::Digests;
 use crate::servers::launch::{Launching, Machine, Way, keyed, launching};
@@ -412,12 +413,20 @@ impl Host {
         };
         let file = |name: &str| match workspace {
             Some(_) => None,
-            None => secret(&machine.place(name)),
+            None => secrets::of_file(&machine.place(name)),
         };
+        let path = machine.environment.get(std::ffi::OsStr::new("PATH"));
+        let kept = Secrets::new(&machine.folder, path.map(std::ffi::OsString::as_os_str));
+        let secret = |name: &str| match workspace {
+            Some(_) => None,
+            None => kept.get(name),
+        };
+        let input = |id: &str| secret(&format!("input:{id}"));
         let surroundings = Surroundings {
             variable: &variable,
-            input: &|_| None,
+            input: &input,
             file: &file,
+            secret: &secret,
             workspace,
             home: machine.home.as_deref(),
         };
@@ -764,19 +773,6 @@ fn said(answer: &Answer) -> &'static str {
         Answer::Approve { .. } => "approved",
         Answer::Deny { .. } => "refused",
     }
-}
-
-/// The content of a file that holds a secret: the person's own, and closed to others.
-fn secret(path: &Path) -> Option<String> {
-    use std::os::unix::fs::MetadataExt as _;
-    let file = std::fs::File::open(path).ok()?;
-    let data = file.metadata().ok()?;
-    let own = data.uid() == rustix::process::getuid().as_raw();
-    if !data.is_file() || !own || data.mode() & 0o077 != 0 || data.size() > 64 * 1024 {
-        return None;
-    }
-    let text = io::read_to_string(file).ok()?;
-    Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
 }
 
 /// A person agreed that it is fetched, and it is not there.

@@ -18,6 +18,7 @@ pub mod naming;
 pub mod pins;
 pub mod policy;
 pub mod sandbox;
+pub mod secrets;
 pub mod servers;
 mod session;
 pub mod state;

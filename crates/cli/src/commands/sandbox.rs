@@ -38,11 +38,19 @@ pub(crate) fn run(sandbox: &Sandbox) -> Result<ExitCode, Failure> {
         variable: &variable,
         input: &|_| Some(String::new()),
         file: &|_| Some(String::new()),
+        secret: &|_| Some(String::new()),
         workspace: None,
         home: machine.home.as_deref(),
     };
     let launching = launching(entry, machine, &surroundings, &Digests::default(), &[0; 32]);
     let launching = launching.map_err(Failure::usage)?;
+    if matches!(launching.way, Way::Fetch(_)) {
+        return Err(Failure::usage(format!(
+            "{} is not fetched yet: what it may touch is known when it is",
+            escape_line(server)
+        ))
+        .hint("Agree to that with: compere approve"));
+    }
     let Way::Program(program) = &launching.way else {
         return Err(Failure::usage(format!(
             "{} is reached at an address: nothing of this machine is given to it, and nothing here confines it",

@@ -16,6 +16,8 @@ pub struct Surroundings<'a> {
     pub input: &'a dyn Fn(&str) -> Option<String>,
     /// The content of a file that holds a secret, without its last line end.
     pub file: &'a dyn Fn(&str) -> Option<String>,
+    /// A secret that the person keeps by this name.
+    pub secret: &'a dyn Fn(&str) -> Option<String>,
     /// The folder that the file belongs to.
     pub workspace: Option<&'a Path>,
     /// The home of the person.
@@ -40,6 +42,8 @@ pub enum Unresolved {
     Input(String),
     /// A file that cannot be read, or may be written by others.
     File(String),
+    /// A secret that is not kept.
+    Secret(String),
     /// It needs a folder that is open.
     Workspace,
     /// It needs a home.
@@ -215,6 +219,12 @@ fn ours(inner: &str, surroundings: &Surroundings<'_>) -> Found {
             None => Found::Stays(Unresolved::File(file.to_owned())),
         };
     }
+    if let Some(name) = inner.strip_prefix("secret:") {
+        return match (surroundings.secret)(name) {
+            Some(value) => Found::Text(value),
+            None => Found::Stays(Unresolved::Secret(name.to_owned())),
+        };
+    }
     match inner {
         // For what would otherwise take the meaning of what follows it.
         "dollar" => Found::Text("$".to_owned()),
@@ -313,6 +323,7 @@ impl std::fmt::Display for Unresolved {
             Self::Variable(name) => write!(f, "the variable {name} is not set"),
             Self::Input(id) => write!(f, "the input {id} has no answer yet"),
             Self::File(path) => write!(f, "the file {path} cannot be read, or is not yours alone"),
+            Self::Secret(name) => write!(f, "there is no secret {name}"),
             Self::Workspace => f.write_str("no folder is open"),
             Self::Home => f.write_str("there is no home directory"),
             Self::Unknown(name) => write!(f, "${{{name}}} is not known here"),

@@ -132,7 +132,12 @@ pub fn launching(
                 "it wants your variable {name}, which a folder cannot ask for: name the server in your own file"
             ),
             Unresolved::Variable(name) => format!("the variable {name} is not set"),
-            Unresolved::Input(id) => format!("the input {id} was not answered yet"),
+            Unresolved::Input(id) => {
+                format!("the input {id} was not answered yet: compere secret set input:{id}")
+            }
+            Unresolved::Secret(name) => {
+                format!("there is no secret {name}: compere secret set {name}")
+            }
             Unresolved::File(path) => {
                 format!("the file {path} cannot be read, or is open to others")
             }
