@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command as Program, Stdio};
 
@@ -74,6 +75,26 @@ impl Outside {
         ]);
         tries
     }
+
+    /// Tries to find out about what it cannot touch.
+    fn glances(&self) -> Vec<Value> {
+        let link = self.path("link");
+        if !Path::new(&link).is_symlink() {
+            std::os::unix::fs::symlink("secret", &link).unwrap();
+        }
+        let mut glances: Vec<Value> = ["stat", "held", "watch"]
+            .iter()
+            .map(|what| json!({"do": what, "path": self.path("secret")}))
+            .collect();
+        glances.extend([
+            json!({"do": "chdir", "path": self.folder.path()}),
+            json!({"do": "readlink", "path": link}),
+            json!({"do": "stat", "path": "/etc/passwd"}),
+            json!({"do": "stat", "path": "/sys"}),
+            json!({"do": "cmdline", "process": std::process::id()}),
+        ]);
+        glances
+    }
 }
 
 async fn outcomes(host: &Hosting, tries: &[Value]) -> Vec<(Value, bool, String)> {
@@ -102,8 +123,19 @@ async fn host(settings: &Value) -> Hosting {
 // A-TS-04 A-TS-07
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confined_server_can_do_nothing_outside_of_what_it_was_given() {
+    for namespaces in [true, false] {
+        nothing_outside(namespaces).await;
+    }
+}
+
+async fn nothing_outside(namespaces: bool) {
     let outside = Outside::new();
-    let confined = host(&json!({"write": true})).await;
+    let confined = host(&json!({"write": true, "namespaces": namespaces})).await;
+    for (given, is_open, words) in outcomes(&confined, &outside.glances()).await {
+        // Without a world of its own it is told that it can see these.
+        let is_process = given["do"] == "cmdline";
+        assert_eq!(is_open, !namespaces && !is_process, "{given}: {words}");
+    }
     let mut open = Vec::new();
     for (given, is_open, words) in outcomes(&confined, &outside.tries()).await {
         // To change what is its own is its right: it may write here.
@@ -147,7 +179,13 @@ async fn a_confined_server_can_do_nothing_outside_of_what_it_was_given() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_only_reads_changes_nothing_at_all() {
     let outside = Outside::new();
-    let confined = host(&json!({})).await;
+    for namespaces in [true, false] {
+        changes_nothing(&outside, namespaces).await;
+    }
+}
+
+async fn changes_nothing(outside: &Outside, namespaces: bool) {
+    let confined = host(&json!({"namespaces": namespaces})).await;
     let work = confined.work();
     std::fs::write(format!("{work}/file"), "mine").unwrap();
     let mut tries = outside.tries();
@@ -166,7 +204,13 @@ async fn a_server_that_only_reads_changes_nothing_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_network_it_has_that_and_nothing_else() {
     let outside = Outside::new();
-    let confined = host(&json!({"network": true})).await;
+    for namespaces in [true, false] {
+        network_alone(&outside, namespaces).await;
+    }
+}
+
+async fn network_alone(outside: &Outside, namespaces: bool) {
+    let confined = host(&json!({"network": true, "namespaces": namespaces})).await;
     let network = ["udp", "tcp6", "tcp", "fastopen", "mptcp", "listen"];
     for (given, is_open, words) in outcomes(&confined, &outside.tries()).await {
         let of_network = network.contains(&given["do"].as_str().unwrap());
@@ -182,6 +226,9 @@ async fn an_unconfined_server_can_do_what_the_person_can() {
     let outside = Outside::new();
     let free = host(&json!({"unconfined": true})).await;
     let mut refused = Vec::new();
+    for (given, is_open, words) in outcomes(&free, &outside.glances()).await {
+        assert!(is_open, "{given}: {words}");
+    }
     for (given, is_open, words) in outcomes(&free, &outside.tries()).await {
         if !is_open {
             refused.push(format!("{given}: {words}"));
@@ -338,7 +385,6 @@ fn a_kernel_that_does_not_confine_gets_no_server() {
         // `.ci/run` installs it.
         panic!("strace is not there");
     }
-    let profile = json!({"run": ["/usr", "/bin", "/lib", "/lib64"], "read": [], "write": [], "network": false});
     let faults = [
         "landlock_create_ruleset:error=ENOSYS",
         "landlock_create_ruleset:error=EOPNOTSUPP",
@@ -351,7 +397,27 @@ fn a_kernel_that_does_not_confine_gets_no_server() {
         "prctl:error=EINVAL",
         "capset:error=EPERM",
     ];
-    for fault in faults {
+    let of_namespaces = [
+        "unshare:error=EPERM",
+        "unshare:error=ENOSPC",
+        "unshare:retval=0",
+        "mount:error=EPERM",
+        "mount:retval=0",
+        "pivot_root:error=EINVAL",
+        "pivot_root:retval=0",
+        "umount2:error=EBUSY",
+        "umount2:retval=0",
+    ];
+    let with = faults
+        .iter()
+        .chain(&of_namespaces)
+        .map(|fault| (fault, true));
+    let without = faults.iter().map(|fault| (fault, false));
+    for (fault, namespaces) in with.chain(without) {
+        let profile = json!({
+            "run": ["/usr", "/bin", "/lib", "/lib64"], "read": [], "write": [],
+            "network": false, "namespaces": namespaces,
+        });
         let call = fault.split(':').next().unwrap();
         // The launcher is the child of a shell, which is the child of strace.
         let output = Program::new("strace")
@@ -445,4 +511,63 @@ async fn what_fetches_its_code_has_a_home_of_its_own() {
         let found = outcomes(&host, std::slice::from_ref(&given)).await;
         assert_eq!(found[0].1, may, "{given}: {}", found[0].2);
     }
+}
+
+/// In a world of its own it sees its own processes, and none of them is left when it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_server_is_left_when_it_ends() {
+    let confined = host(&json!({"write": true})).await;
+    let work = confined.work();
+    let found = outcomes(
+        &confined,
+        &[json!({"do": "leave"}), json!({"do": "processes"})],
+    )
+    .await;
+    assert!(found.iter().all(|(_, is_open, _)| *is_open), "{found:?}");
+    let left = Path::new(&work).join("left");
+    compere_tests::until("the one that wants to stay", || left.exists()).await;
+    let alive = || {
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.contains("probe.py") && line.contains(&work)
+        })
+    };
+    // The first process in there, the server, and what it started.
+    let seen: Vec<String> = serde_json::from_str(
+        &found[1]
+            .2
+            .strip_prefix("OPEN ")
+            .unwrap()
+            .replace('\'', "\""),
+    )
+    .unwrap();
+    assert!((2..=4).contains(&seen.len()), "{seen:?}");
+    // The app has left, and its server with it.
+    compere_tests::until("the end of all", || !alive()).await;
+}
+
+/// For those who are not root too, which is most.
+#[test]
+fn anybody_can_be_confined() {
+    let profile = json!({
+        "run": ["/usr", "/bin", "/lib", "/lib64"], "read": [], "write": [],
+        "network": false, "namespaces": true,
+    });
+    let output = Program::new("sh")
+        .args(["-c", "exec 3</dev/null; \"$0\" \"$1\" $$ \"$2\" /bin/sh -c 'echo $$ $(id -u); ls /home /etc/passwd'"])
+        .arg(compere())
+        .args([sandbox::COMMAND, &profile.to_string()])
+        .uid(65_534)
+        .gid(65_534)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("2 65534\n"), "{said} {words}");
+    assert!(
+        !said.contains("passwd") && words.contains("No such file"),
+        "{said} {words}"
+    );
 }

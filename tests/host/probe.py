@@ -96,6 +96,27 @@ def lines():
             yield BEHIND.pop(0)
 
 
+def watch(path):
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.inotify_init()
+    if descriptor < 0 or libc.inotify_add_watch(descriptor, path.encode(), 0xFFF) < 0:
+        raise OSError(ctypes.get_errno(), "it cannot be watched")
+
+
+def leave():
+    """Starts a process that wants to stay when all others end."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            for descriptor in range(3):
+                os.close(descriptor)
+            with open(os.path.join(FOLDER, "left"), "w") as file:
+                file.write("started")
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+
+
 def do(what, given):
     state = given.get("state", "")
     actions = {
@@ -113,6 +134,14 @@ def do(what, given):
         ),
         "chmod": lambda: os.chmod(given["path"], 0o777),
         "utime": lambda: os.utime(given["path"], (1, 1)),
+        "stat": lambda: os.stat(given["path"]).st_size,
+        "held": lambda: os.open(given["path"], os.O_PATH),
+        "chdir": lambda: (os.chdir(given["path"]), os.chdir(FOLDER)),
+        "readlink": lambda: os.readlink(given["path"]),
+        "watch": lambda: watch(given["path"]),
+        "cmdline": lambda: open("/proc/%d/cmdline" % given["process"]).read(),
+        "processes": lambda: [name for name in os.listdir("/proc") if name.isdigit()],
+        "leave": leave,
         "environ": lambda: open("/proc/%d/environ" % os.getppid()).read(),
         "memory": lambda: open("/proc/%d/mem" % os.getppid(), "rb"),
         "kill": lambda: os.kill(int(given["process"]), 0),

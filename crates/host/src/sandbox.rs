@@ -8,13 +8,19 @@
 //! - network: a filter of system calls;
 //! - other processes: Landlock from version 6 on, else the filter, which then takes all signals.
 //!
-//! What stays open is in [`STAYS_OPEN`], to be shown and not hidden.
+//! Where the kernel lets anybody make namespaces, a server has a world of its own besides: its own
+//! processes and network, and a file system with nothing in it but what it may touch. Then it does not
+//! see either what it cannot touch.
+//!
+//! What stays open is in [`Profile::stays_open`], to be shown and not hidden.
 
 mod filter;
 mod launcher;
+mod namespaces;
 mod paths;
 
 pub use launcher::{COMMAND, launch, order};
+pub use namespaces::are_there as namespaces_are_there;
 pub use paths::profile;
 
 use std::path::PathBuf;
@@ -35,6 +41,9 @@ pub struct Profile {
     pub own: Vec<PathBuf>,
     /// It may reach others over IP.
     pub network: bool,
+    /// It has a world of its own: processes, network and a file system with nothing else in it.
+    #[serde(default)]
+    pub namespaces: bool,
 }
 
 impl Profile {
@@ -46,22 +55,33 @@ impl Profile {
             .any(|paths| paths.iter().any(|path| folder.starts_with(path)))
     }
 
+    /// What is neither hidden nor hindered, to be shown.
+    pub fn stays_open(&self) -> Vec<&'static str> {
+        let mut open = Vec::new();
+        if !self.namespaces {
+            open.push("whether any file exists, how large it is and when it was changed");
+            open.push("which processes there are, and how they were started");
+        }
+        open.push(
+            "the memory and the processors of this machine, within the limits of one process each",
+        );
+        open.push(
+            "to run any program that it may read, through an interpreter or loader that it may run",
+        );
+        open
+    }
+
     /// Can whoever has this do anything but read?
     pub fn only_reads(&self) -> bool {
         self.write.is_empty() && !self.network
     }
 }
 
-/// What confinement does not hide or hinder, to be shown.
-pub const STAYS_OPEN: [&str; 3] = [
-    "whether any file exists, how large it is and when it was changed",
-    "the memory and the processors of this machine, within the limits of one process each",
-    "to run any program that it may read, through an interpreter or loader that it may run",
-];
-
 /// Bounds of every server.
 pub(crate) const OPEN_FILES: u64 = 1_024;
 /// Memory of one process. Not its addresses: some reserve many more than they use.
 pub(crate) const DATA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Processes and threads, where only its own are counted.
+pub(crate) const PROCESSES: u64 = 512;
 /// The largest file that it can write.
 pub(crate) const FILE_BYTES: u64 = 1024 * 1024 * 1024;

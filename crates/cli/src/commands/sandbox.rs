@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use compere::serde_json::json;
 use compere::text::escape_line;
 use compere_host::config::{HostFile, Surroundings};
-use compere_host::sandbox::STAYS_OPEN;
 use compere_host::servers::digests::Digests;
 use compere_host::servers::launch::{Way, confined, launching};
 
@@ -62,8 +61,8 @@ pub(crate) fn run(sandbox: &Sandbox) -> Result<ExitCode, Failure> {
             "server": server,
             "confined": program.profile.is_some(),
             "profile": program.profile,
-            "stays_open": match program.profile {
-                Some(_) => STAYS_OPEN.to_vec(),
+            "stays_open": match &program.profile {
+                Some(profile) => profile.stays_open(),
                 None => vec!["everything that you can do yourself"],
             },
         }))?;
@@ -87,7 +86,8 @@ pub(crate) fn run(sandbox: &Sandbox) -> Result<ExitCode, Failure> {
             lines.extend(read.map(|path| format!("  {}", escape_line(&path.display().to_string()))));
             lines.push("It gets no privileges, no devices, no signals to others, at most 1,024 open files, 2 GiB of memory for each process and files of 1 GiB.".to_owned());
             lines.push("What stays open:".to_owned());
-            lines.extend(STAYS_OPEN.iter().map(|open| format!("  {open}")));
+            let open = profile.stays_open().into_iter();
+            lines.extend(open.map(|open| format!("  {open}")));
         }
     }
     output::text(&lines.join("\n"))?;

@@ -22,6 +22,8 @@ pub struct Settings {
     pub network: bool,
     /// It runs as any other program of the person.
     pub unconfined: bool,
+    /// It has no world of its own, although it could: only what it may touch is kept from it.
+    pub without_namespaces: bool,
     /// One process for all apps.
     pub shared: bool,
     /// The apps that see it; all if empty.
@@ -31,12 +33,13 @@ pub struct Settings {
 }
 
 /// Members of a server that are settings of ours.
-pub(crate) const MEMBERS: [&str; 8] = [
+pub(crate) const MEMBERS: [&str; 9] = [
     "roots",
     "write",
     "read",
     "network",
     "unconfined",
+    "namespaces",
     "shared",
     "apps",
     "tools",
@@ -45,17 +48,19 @@ pub(crate) const MEMBERS: [&str; 8] = [
 impl Settings {
     /// Reads the settings of one server.
     pub(crate) fn of(members: &Map<String, Value>) -> Result<Self, String> {
-        let flag = |name: &str| match members.get(name) {
-            None | Some(Value::Null) => Ok(false),
+        let flag_or = |name: &str, default: bool| match members.get(name) {
+            None | Some(Value::Null) => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
             Some(_) => Err(format!("`{name}` is neither true nor false")),
         };
+        let flag = |name: &str| flag_or(name, false);
         Ok(Self {
             roots: texts(members, "roots")?,
             write: flag("write")?,
             read: texts(members, "read")?,
             network: flag("network")?,
             unconfined: flag("unconfined")?,
+            without_namespaces: !flag_or("namespaces", true)?,
             shared: flag("shared")?,
             apps: patterns(members, "apps")?,
             tools: patterns(members, "tools")?,

@@ -44,6 +44,9 @@ pub struct Status {
     pub questions: usize,
 }
 
+/// More processes of one server are not counted.
+const PROCESSES: usize = 1_000;
+
 impl Host {
     /// How the host stands.
     pub fn status(&self) -> Status {
@@ -85,8 +88,32 @@ impl Host {
     }
 }
 
-/// Memory of a process and of what it started, as far as that is in its group, in KiB.
+/// Memory of a process and of all that it started, in KiB.
 fn memory(process: u32) -> Option<u64> {
+    let mut sum = own_memory(process)?;
+    let mut parents = vec![process];
+    let mut count = 0;
+    while let Some(process) = parents.pop() {
+        count += 1;
+        if count > PROCESSES {
+            break;
+        }
+        // Each thread may have started some.
+        let threads = std::fs::read_dir(format!("/proc/{process}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(thread.path().join("children"));
+            for child in children.unwrap_or_default().split_whitespace() {
+                if let Ok(child) = child.parse() {
+                    sum += own_memory(child).unwrap_or_default();
+                    parents.push(child);
+                }
+            }
+        }
+    }
+    Some(sum)
+}
+
+fn own_memory(process: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse().ok()

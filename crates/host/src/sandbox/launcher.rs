@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use landlock::{
@@ -18,16 +18,25 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
-use crate::sandbox::{DATA_BYTES, FILE_BYTES, OPEN_FILES, Profile, filter, paths};
+use crate::sandbox::{
+    DATA_BYTES, FILE_BYTES, OPEN_FILES, PROCESSES, Profile, filter, namespaces, paths,
+};
 
 /// The first argument of our program when it is to be the launcher.
 pub const COMMAND: &str = "__launch";
+/// In place of the parent: the first process in a world of its own, whose parent follows.
+pub(super) const INIT: &str = "init";
+/// In place of the parent: in there, what becomes the server.
+pub(super) const INNER: &str = "inner";
+/// In place of a profile: nothing is taken away.
+const UNCONFINED: &str = "unconfined";
+const NOT_FOR_YOU: &str = "it is for the host alone";
 /// The exit code when nothing was started.
 const FAILED: u8 = 125;
 /// The oldest interface of Landlock that keeps files.
 const FILES: ABI = ABI::V3;
 /// The oldest one that keeps signals and sockets without a path.
-const PROCESSES: ABI = ABI::V6;
+const SCOPES: ABI = ABI::V6;
 
 /// The arguments of the launcher: `None` starts the server as it is, only bound to our life.
 pub fn order(profile: Option<&Profile>) -> Vec<OsString> {
@@ -35,66 +44,111 @@ pub fn order(profile: Option<&Profile>) -> Vec<OsString> {
     vec![
         COMMAND.into(),
         std::process::id().to_string().into(),
-        profile.unwrap_or_else(|| "unconfined".to_owned()).into(),
+        profile.unwrap_or_else(|| UNCONFINED.to_owned()).into(),
     ]
 }
 
-/// Does what the arguments after [`COMMAND`] say. Returns only if that failed.
+/// Does what the arguments after [`COMMAND`] say. Returns only if that failed, or when what runs in a
+/// world of its own has ended.
 pub fn launch(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
-    let (parent, profile, program) = (arguments.next(), arguments.next(), arguments.next());
-    let (Some(parent), Some(profile), Some(program)) = (parent, profile, program) else {
-        return failed("it is for the host alone");
+    let Some(first) = arguments.next() else {
+        return failed(NOT_FOR_YOU);
     };
-    let why = match begin(&parent, &profile) {
-        Err(why) => why,
-        Ok(()) => {
-            let error = Command::new(&program).args(arguments).exec();
-            format!("{} cannot be run: {error}", Path::new(&program).display())
-        }
+    let (is_init, is_inner) = (first == INIT, first == INNER);
+    let parent = match is_init {
+        true => arguments.next(),
+        false => Some(first),
     };
-    failed(&why)
+    let (Some(parent), Some(text), Some(program)) = (parent, arguments.next(), arguments.next())
+    else {
+        return failed(NOT_FOR_YOU);
+    };
+    let arguments: Vec<OsString> = arguments.collect();
+    if !is_init
+        && !is_inner
+        && let Err(why) = bound_to(&parent)
+    {
+        return failed(&why);
+    }
+    if text == UNCONFINED {
+        return become_it(&program, arguments);
+    }
+    let profile = match read(&text) {
+        Ok(profile) => profile,
+        Err(why) => return failed(&why),
+    };
+    if is_init {
+        return namespaces::within(&parent, &profile, &text, &program, arguments);
+    }
+    if profile.namespaces && !is_inner {
+        return namespaces::outside(&profile, &text, &program, arguments);
+    }
+    match confine(&profile) {
+        Ok(()) => become_it(&program, arguments),
+        Err(why) => failed(&why),
+    }
 }
 
-fn failed(why: &str) -> ExitCode {
+fn become_it(program: &OsStr, arguments: Vec<OsString>) -> ExitCode {
+    let error = Command::new(program).args(arguments).exec();
+    let program = Path::new(program).display();
+    failed(&format!("{program} cannot be run: {error}"))
+}
+
+pub(super) fn failed(why: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "compere: not started: {why}");
     ExitCode::from(FAILED)
 }
 
-fn begin(parent: &OsStr, profile: &OsStr) -> Result<(), String> {
-    let failed = |what: &'static str| move |error| format!("{what}: {error}");
+/// Its life ends with that of the host, and nothing that the host holds open is its.
+fn bound_to(parent: &OsStr) -> Result<(), String> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(failed("it cannot be bound to the host"))?;
+        .map_err(|error| format!("it cannot be bound to the host: {error}"))?;
     // Between our start and that call the host may have gone.
     let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     if parent.to_str() != Some(&now.to_string()) {
         return Err("the host is gone".to_owned());
     }
     close_fds::CloseFdsBuilder::new().cloexecfrom(3);
-    if profile == "unconfined" {
-        return Ok(());
-    }
+    Ok(())
+}
+
+fn read(profile: &OsStr) -> Result<Profile, String> {
     let profile = profile.to_str().unwrap_or_default();
-    let profile: Profile = serde_json::from_str(profile)
-        .map_err(|error| format!("the profile cannot be read: {error}"))?;
-    limits().map_err(failed("the limits cannot be set"))?;
-    rustix::thread::set_no_new_privs(true).map_err(failed("it cannot give up new privileges"))?;
-    privileges().map_err(failed("it cannot give up its privileges"))?;
-    let signals = files(&profile)?;
-    for program in filter::filters(&profile, signals)? {
+    serde_json::from_str(profile).map_err(|error| format!("the profile cannot be read: {error}"))
+}
+
+/// Takes away from this process what the profile does not grant.
+fn confine(profile: &Profile) -> Result<(), String> {
+    limits(profile.namespaces).map_err(|error| format!("the limits cannot be set: {error}"))?;
+    give_up_privileges()?;
+    let signals = files(profile)?;
+    for program in filter::filters(profile, signals)? {
         seccompiler::apply_filter(&program)
             .map_err(|error| format!("system calls cannot be filtered: {error}"))?;
     }
-    probe(&profile)
+    probe(profile)
 }
 
-fn limits() -> rustix::io::Result<()> {
-    for (resource, limit) in [
+pub(super) fn give_up_privileges() -> Result<(), String> {
+    rustix::thread::set_no_new_privs(true)
+        .and_then(|()| privileges())
+        .map_err(|error| format!("it cannot give up its privileges: {error}"))
+}
+
+fn limits(has_own_world: bool) -> rustix::io::Result<()> {
+    let mut limits = vec![
         (Resource::Core, 0),
         (Resource::Nofile, OPEN_FILES),
         (Resource::Data, DATA_BYTES),
         (Resource::Fsize, FILE_BYTES),
-    ] {
+    ];
+    // Elsewhere the threads of all that the person runs are counted.
+    if has_own_world {
+        limits.push((Resource::Nproc, PROCESSES));
+    }
+    for (resource, limit) in limits {
         let now = rustix::process::getrlimit(resource);
         let limit = now.maximum.map_or(limit, |most| limit.min(most));
         rustix::process::setrlimit(
@@ -133,7 +187,7 @@ fn privileges() -> rustix::io::Result<()> {
 
 /// Keeps it to its files. `Ok(true)`: signals and sockets without a path are kept within too.
 fn files(profile: &Profile) -> Result<bool, String> {
-    match landlocked(profile, PROCESSES) {
+    match landlocked(profile, SCOPES) {
         Ok(()) => Ok(true),
         Err(newer) => match landlocked(profile, FILES) {
             Ok(()) => Ok(false),
@@ -148,7 +202,7 @@ fn landlocked(profile: &Profile, abi: ABI) -> Result<(), String> {
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(abi))
         .map_err(words)?;
-    let ruleset = match abi >= PROCESSES {
+    let ruleset = match abi >= SCOPES {
         true => ruleset.scope(Scope::from_all(abi)).map_err(words)?,
         false => ruleset,
     };
@@ -157,7 +211,13 @@ fn landlocked(profile: &Profile, abi: ABI) -> Result<(), String> {
     let run = read | AccessFs::Execute;
     let write = AccessFs::from_all(abi) & !AccessFs::Execute & !AccessFs::IoctlDev;
     let nowhere = vec![paths::nowhere().to_owned()];
+    // Those of its own world, if it has one: there are no others to be seen there.
+    let processes: Vec<PathBuf> = [PathBuf::from("/proc")]
+        .into_iter()
+        .filter(|path| profile.namespaces && path.join("self").exists())
+        .collect();
     for (paths, access) in [
+        (&processes, read),
         (&nowhere, write),
         (&profile.run, run),
         (&profile.read, read),

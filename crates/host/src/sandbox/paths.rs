@@ -82,6 +82,7 @@ pub fn profile(
         write: writes.into_iter().collect(),
         own: Vec::new(),
         network,
+        namespaces: false,
     }
 }
 

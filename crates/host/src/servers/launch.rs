@@ -296,6 +296,10 @@ fn program(
         .collect();
     let mut profile = (!settings.unconfined)
         .then(|| sandbox::profile(&path, &files, &read, &write, settings.network));
+    if let Some(profile) = &mut profile {
+        profile.namespaces =
+            !settings.without_namespaces && sandbox::namespaces_are_there(&machine.own);
+    }
     // Who fetches needs a place to keep it; a home of its own is one that holds nothing else.
     let is_fetcher = |name: &str| FETCHERS.contains(&name);
     let fetches = path
@@ -336,6 +340,7 @@ fn program(
         "read": settings.read,
         "network": settings.network,
         "unconfined": settings.unconfined,
+        "namespaces": !settings.without_namespaces,
         "shared": settings.shared,
         "environment": environment.iter().map(|(name, value)| {
             (name.clone(), value.as_deref().map(|value| keyed(key, value)))
@@ -395,7 +400,18 @@ fn program(
         );
     }
     match &profile {
-        Some(profile) => facts.extend(confined(profile, &roots)),
+        Some(profile) => {
+            facts.extend(confined(profile, &roots));
+            if !profile.namespaces {
+                let why = match settings.without_namespaces {
+                    true => "as your file says",
+                    false => "because this system gives it none",
+                };
+                warnings.push(format!(
+                    "it has no world of its own, {why}: it can see which files there are, how large they are and when they changed"
+                ));
+            }
+        }
         None => warnings.push(
             "it is not confined: it can read and change all that you can, and answer as you"
                 .to_owned(),
@@ -476,6 +492,9 @@ pub fn confined(profile: &Profile, roots: &[PathBuf]) -> Vec<String> {
         true => "can use the network".to_owned(),
         false => "cannot use the network".to_owned(),
     });
+    if profile.namespaces {
+        facts.push("sees no other files and no other processes".to_owned());
+    }
     facts
 }
 

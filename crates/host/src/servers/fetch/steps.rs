@@ -194,6 +194,7 @@ impl Plan {
         let read: Vec<PathBuf> = self.settings.iter().filter(|_| network).cloned().collect();
         let mut profile = sandbox::profile(program, &[], &read, &[], network);
         profile.own.push(folder.to_owned());
+        profile.namespaces = sandbox::namespaces_are_there(&machine.own);
         let mut command = tokio::process::Command::new(&machine.own);
         command
             .args(sandbox::order(Some(&profile)))
