@@ -535,7 +535,7 @@ async fn a_workspace_asks_and_approves_nothing() {
 // A-TS-05 A-ARCH-06
 #[tokio::test(flavor = "multi_thread")]
 async fn two_apps_at_once_are_two() {
-    let host = probing(&json!({"apps": ["one", "two"]}), &[]).await;
+    let host = probing(&json!({"apps": ["one", "two"], "sampling": true}), &[]).await;
     let roots = |name: &'static str| {
         Client::builder(name, "1").on_sample(move |_| async move {
             let answer = compere::model::CreateMessageResult::new(
@@ -553,9 +553,10 @@ async fn two_apps_at_once_are_two() {
     let sampling = json!({"do": "ask", "method": "sampling/createMessage", "params": {
         "maxTokens": 5, "messages": [{"role": "user", "content": {"type": "text", "text": "who?"}}]
     }});
-    let (one, two) = tokio::join!(
+    let (one, two, ()) = tokio::join!(
         call(&first, sampling.clone()),
-        call(&second, sampling.clone())
+        call(&second, sampling.clone()),
+        host.pass_samplings(4)
     );
     assert!(
         text(&one).contains(r#""text\": \"one"#) || text(&one).contains("one"),
@@ -582,7 +583,7 @@ async fn two_apps_at_once_are_two() {
 /// while it works on several.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_server_asks_the_app_that_it_works_for() {
-    let (folder, mut file) = one(&json!({"network": true, "shared": true}));
+    let (folder, mut file) = one(&json!({"network": true, "shared": true, "sampling": true}));
     file["policy"] = json!([{"allow": "tool"}]);
     let path = folder.path().join("settings/compere.json");
     std::fs::write(path, file.to_string()).unwrap();
@@ -618,6 +619,7 @@ async fn a_shared_server_asks_the_app_that_it_works_for() {
         let (first, sampling) = (first.clone(), sampling.clone());
         async move { call(&first, sampling).await }
     });
+    host.pass_samplings(1).await;
     asked.notified().await;
     let also = tokio::spawn({
         let second = second.clone();
@@ -629,6 +631,7 @@ async fn a_shared_server_asks_the_app_that_it_works_for() {
     })
     .await;
     go_on.notify_one();
+    host.pass_samplings(1).await;
     let said = text(&working.await.unwrap());
     let (alone, both) = said.split_once(" then ").unwrap();
     assert!(alone.contains("one") && !alone.contains("error"), "{said}");
@@ -638,7 +641,8 @@ async fn a_shared_server_asks_the_app_that_it_works_for() {
     go_on.notify_one();
     let mut sampling = sampling;
     sampling["times"] = json!(1);
-    let said = text(&call(&second, sampling).await);
+    let (said, ()) = tokio::join!(call(&second, sampling), host.pass_samplings(2));
+    let said = text(&said);
     assert!(said.contains("two") && !said.contains("one\""), "{said}");
     for (app, mark) in [(&first, "for one"), (&second, "for two")] {
         call(app, json!({"do": "log", "mark": mark})).await;

@@ -128,7 +128,7 @@ fn servers(work: &str) -> Value {
     let everything = peer(&format!("{node}/server-everything/dist/index.js"));
     let filesystem = peer(&format!("{node}/server-filesystem/dist/index.js"));
     json!({
-        "everything": {"command": "node", "args": [everything, "stdio"]},
+        "everything": {"command": "node", "args": [everything, "stdio"], "sampling": true},
         "filesystem": {"command": "node", "args": [filesystem, work], "roots": [work], "write": true},
         "git": {
             "command": peer("py-new/bin/mcp-server-git"), "args": ["--repository", work],
@@ -241,7 +241,8 @@ async fn everything_works(host: &Hosting, app: &mut App) {
         .iter()
         .find(|name| name.contains("sampling") || name.contains("sample"));
     let asked = json!({"prompt": "who are you?", "maxTokens": 10});
-    let sampled = app.call(tool.expect("a tool that samples"), asked).await;
+    let tool = tool.expect("a tool that samples");
+    let (sampled, ()) = tokio::join!(app.call(tool, asked), host.pass_samplings(2));
     assert!(sampled.contains("sampled by the app"), "{sampled}");
     // Progress is that of the server.
     let long = tools.iter().find(|name| name.contains("long")).unwrap();

@@ -7,7 +7,7 @@ use std::process::{Child, Command as Program, Stdio};
 
 use compere::client::ClientBuilder;
 use compere::{Client, Command};
-use compere_host::consent::{Answer, Asking, Question, Topic};
+use compere_host::consent::{Answer, Asking, Question, Reviewing, Topic};
 use compere_host::door::{Connection, Order, Reply};
 use compere_host::host::Status;
 use serde_json::{Value, json};
@@ -66,6 +66,12 @@ impl Hosting {
         (self.process, self.ready) = run(self.folder.path(), &self.arguments);
     }
 
+    /// The same, in another way.
+    pub fn kill_and_start_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
+        self.kill_and_start();
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -115,7 +121,7 @@ impl Hosting {
             for question in self.questions() {
                 let digest = match question.topic {
                     Topic::Launch { digest, .. } | Topic::Definitions { digest, .. } => digest,
-                    Topic::Call(_) => continue,
+                    Topic::Call(_) | Topic::Sampling(_) => continue,
                 };
                 let answer = Answer::Approve {
                     digest,
@@ -166,6 +172,30 @@ impl Hosting {
         })
         .await;
         found.unwrap()
+    }
+
+    /// The half of sampling that waits.
+    pub async fn waiting_sampling(&self) -> (u64, Reviewing) {
+        let mut found = None;
+        until("sampling", || {
+            found = self.questions().into_iter().find_map(|question| {
+                let Topic::Sampling(reviewing) = question.topic else {
+                    return None;
+                };
+                Some((question.id, reviewing))
+            });
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
+    /// Lets so many halves of sampling pass as they are.
+    pub async fn pass_samplings(&self, count: usize) {
+        for _ in 0..count {
+            let (id, _) = self.waiting_sampling().await;
+            self.answer(id, Answer::Once);
+        }
     }
 
     /// All records of the audit log.

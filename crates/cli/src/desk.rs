@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use compere::serde_json::Value;
 use compere::text::{escape, escape_line};
-use compere_host::consent::{Answer, Asking, Offered, Question, Topic};
+use compere_host::consent::{Answer, Asking, Offered, Question, Reviewed, Reviewing, Topic};
 use compere_host::door::{Connection, Order, Reply};
 use rustix::termios::{QueueSelector, tcflush};
 
@@ -194,6 +194,7 @@ impl Desk {
             (Topic::Call(_), _) => {
                 "[once]  [session]  [exactly] always this  [shape] always like this  [edit JSON]  [no REASON]  [later]"
             }
+            (Topic::Sampling(_), _) => "[once]  [edit JSON]  [no REASON]  [later]",
             (Topic::Launch { .. }, _) => "[yes]  [no]  [later]",
             (Topic::Definitions { .. }, _) => {
                 "[yes]  [yes except NAME …]  [yes reads NAME …] these only read  [no]  [later]"
@@ -285,12 +286,12 @@ fn answer(question: &Question, word: &str, rest: &str, seen: bool) -> Result<Ans
                 shape: shape(asking, rest),
                 lasts: None,
             }),
-            "edit" => {
-                let arguments: Value = compere::serde_json::from_str(rest).map_err(|error| {
-                    format!("edit is followed by the arguments as JSON: {error}")
-                })?;
-                Ok(Answer::Edit { arguments })
-            }
+            "edit" => edited(rest),
+            _ => Err(wrong()),
+        },
+        Topic::Sampling(_) => match word {
+            "once" if rest.is_empty() => Ok(Answer::Once),
+            "edit" => edited(rest),
             _ => Err(wrong()),
         },
         Topic::Launch { digest, .. } => match (word, rest) {
@@ -323,6 +324,12 @@ fn answer(question: &Question, word: &str, rest: &str, seen: bool) -> Result<Ans
             })
         }
     }
+}
+
+fn edited(rest: &str) -> Result<Answer, String> {
+    let arguments: Value = compere::serde_json::from_str(rest)
+        .map_err(|error| format!("edit is followed by all of it as JSON: {error}"))?;
+    Ok(Answer::Edit { arguments })
 }
 
 /// The shape that was shown, or the one that was typed.
@@ -372,6 +379,7 @@ fn shown(question: &Question) -> Vec<String> {
                 lines.extend(changes.iter().map(|of| format!("   │ {}", escape_line(of))));
             }
         }
+        Topic::Sampling(reviewing) => sampling(&mut lines, question, reviewing),
         Topic::Definitions { server, items, .. } => {
             lines.push(format!(
                 "── {} ── The server {} offers what you have not approved. May apps and their models see it?",
@@ -384,6 +392,54 @@ fn shown(question: &Question) -> Vec<String> {
         }
     }
     lines
+}
+
+/// One half of sampling: who says what, and then all of it as it would be sent.
+fn sampling(lines: &mut Vec<String>, question: &Question, reviewing: &Reviewing) {
+    let (app, server) = (escape_line(&reviewing.app), escape_line(&reviewing.server));
+    let model = escape_line(&reviewing.model);
+    lines.push(match reviewing.what {
+        Reviewed::Prompt => format!(
+            "── {} ── {server} wants to ask a model, {model}, while it works for {app}",
+            question.id
+        ),
+        Reviewed::Answer => format!(
+            "── {} ── The model {model} has answered {server}. May it see this?",
+            question.id
+        ),
+    });
+    let content = &reviewing.content;
+    let text = |value: &Value| match value.get("text").and_then(Value::as_str) {
+        Some(text) => text.to_owned(),
+        None => compere::serde_json::to_string_pretty(value).unwrap_or_default(),
+    };
+    if let Some(system) = content.get("systemPrompt").and_then(Value::as_str) {
+        quoted(lines, "it tells the model first", system);
+    }
+    let messages = content.get("messages").and_then(Value::as_array);
+    for message in messages.into_iter().flatten() {
+        let role = message.get("role").and_then(Value::as_str);
+        let said = text(message.get("content").unwrap_or(&Value::Null));
+        quoted(lines, &escape_line(role.unwrap_or("?")), &said);
+    }
+    if reviewing.what == Reviewed::Answer {
+        quoted(
+            lines,
+            "the answer",
+            &text(content.get("content").unwrap_or(&Value::Null)),
+        );
+    }
+    lines.extend(
+        reviewing
+            .facts
+            .iter()
+            .map(|fact| format!(" → {}", escape_line(fact))),
+    );
+    lines.push("   All of it:".to_owned());
+    let all = compere::serde_json::to_string_pretty(content).unwrap_or_default();
+    for line in all.lines() {
+        wrapped(lines, line);
+    }
 }
 
 fn call(lines: &mut Vec<String>, question: &Question, asking: &Asking) {

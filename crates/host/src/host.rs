@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use compere::ServerHandle;
 use compere::gateway::{Attendant, Gateway};
+use compere::proto::Method;
 use compere::text::escape_line;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -25,9 +26,12 @@ use tokio::sync::watch;
 
 use crate::audit::{Durability, Kind as RecordKind, Log, LogError, Opened, Record};
 use crate::config::{AppSettings, Entry, Fault, HostFile, Surroundings};
-use crate::consent::{Answer, Consent, Grant, HOLD, Now, Question, Rejected, Resolution, Topic};
+use crate::consent::{
+    Answer, Consent, Grant, HOLD, Now, Question, Rejected, Resolution, Reviewed, Topic,
+};
 use crate::hex;
 use crate::host::approvals::{same_definitions, same_launch};
+use crate::sampling::Budgets;
 use crate::secrets::{self, Secrets};
 use crate::servers::definitions::changes;
 use crate::servers::digests::Digests;
@@ -140,6 +144,8 @@ pub struct Host {
     last_calls: Mutex<HashMap<(String, String, String), Value>>,
     /// Approvals of servers, those that the file does not name now included.
     kept: Mutex<BTreeMap<String, Kept>>,
+    /// What servers used of models.
+    budgets: Mutex<Budgets>,
     /// Digests of the tokens of apps.
     tokens: Mutex<BTreeMap<String, String>>,
     ended: AtomicBool,
@@ -149,6 +155,7 @@ pub struct Host {
 const PINS: &str = "pins";
 const GRANTS: &str = "grants";
 const TOKENS: &str = "tokens";
+const BUDGETS: &str = "sampling";
 const VERSION: u64 = 1;
 
 impl Host {
@@ -173,6 +180,8 @@ impl Host {
         let grants = kept_of(state.read(GRANTS, VERSION), "grants");
         let pins = kept_of(state.read(PINS, VERSION), "approvals");
         let tokens = kept_of(state.read(TOKENS, VERSION), "tokens");
+        let budgets = kept_of(state.read(BUDGETS, VERSION), "budgets for sampling");
+        let budgets = budgets.and_then(|budgets| serde_json::from_value(budgets).ok());
         let tokens = tokens.and_then(|tokens| serde_json::from_value(tokens).ok());
         let grants = grants.and_then(|grants| serde_json::from_value(grants).ok());
         let pins = pins.and_then(|pins| serde_json::from_value(pins).ok());
@@ -199,6 +208,7 @@ impl Host {
             looking: watch::Sender::new(0),
             last_calls: Mutex::default(),
             kept: Mutex::new(pins.unwrap_or_default()),
+            budgets: Mutex::new(budgets.unwrap_or_default()),
             tokens: Mutex::new(tokens.unwrap_or_default()),
             ended: AtomicBool::new(false),
         });
@@ -529,6 +539,21 @@ impl Host {
                 self.epoch.send_modify(|epoch| *epoch += 1);
                 return Ok(());
             }
+            Topic::Sampling(reviewing) => {
+                self.consent.answer(id, answer, who, now)?;
+                let mut record = Record::new(RecordKind::Decision);
+                record.app.clone_from(&reviewing.app);
+                record.server.clone_from(&reviewing.server);
+                record.method = Method::SamplingCreateMessage.name().to_owned();
+                record.name = match reviewing.what {
+                    Reviewed::Prompt => "what is asked".to_owned(),
+                    Reviewed::Answer => "what is answered".to_owned(),
+                };
+                record.approver = who.to_owned();
+                record.outcome = said(answer).to_owned();
+                self.write(record);
+                return Ok(());
+            }
             Topic::Launch { server, .. } => (server.clone(), true),
             Topic::Definitions { server, .. } => (server.clone(), false),
         };
@@ -714,6 +739,20 @@ impl Host {
         let mut record = Record::new(RecordKind::Host);
         record.outcome = words;
         self.write(record);
+    }
+
+    /// Looks at the budgets for sampling, or changes them. What was changed is kept before it counts.
+    pub(crate) fn budgets<T>(&self, change: impl FnOnce(&mut Budgets) -> T) -> T {
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = budgets.clone();
+        let done = change(&mut budgets);
+        if *budgets != before
+            && let Err(error) = self.state.write(BUDGETS, VERSION, &*budgets)
+        {
+            // Within this run they count all the same.
+            tracing::warn!(%error, "the budgets for sampling cannot be written");
+        }
+        done
     }
 
     /// A digest of arguments that tells nothing without our key.

@@ -17,6 +17,7 @@ pub mod host;
 pub mod naming;
 pub mod pins;
 pub mod policy;
+pub mod sampling;
 pub mod sandbox;
 pub mod secrets;
 pub mod servers;

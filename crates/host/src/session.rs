@@ -4,6 +4,7 @@
 mod heard;
 mod passing;
 mod resources;
+mod sampling;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
@@ -54,6 +55,8 @@ struct State {
     level: Option<Box<str>>,
     /// What the app is subscribed to, as it named it: the server, and the URI there.
     subscriptions: BTreeMap<String, (String, String)>,
+    /// How often a model was asked for each request of the app that is worked on.
+    sampled_for: Vec<(Place, usize)>,
     /// The requests of the app that each server works on.
     asked_on: HashMap<String, Vec<Place>>,
     uris: Uris,
@@ -225,6 +228,22 @@ impl Session {
             }
         }
         Ok("{}".into())
+    }
+
+    /// Counts that a model is asked for a request of the app; how often that was before.
+    fn sampled_for(&self, place: Place) -> usize {
+        let mut state = self.lock();
+        let known = state.sampled_for.iter_mut().find(|(of, _)| *of == place);
+        match known {
+            Some((_, count)) => {
+                *count += 1;
+                *count - 1
+            }
+            None => {
+                state.sampled_for.push((place, 1));
+                0
+            }
+        }
     }
 
     /// The places of the requests that a server works on for this app.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::config::read::{Entry, Fault, read, shown};
 use crate::config::{Dialect, Place, Scope, jsonc};
 use crate::policy::{Pattern, Rule, rules};
+use crate::sampling::Budget;
 
 /// How a server is treated here. The default grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +27,8 @@ pub struct Settings {
     pub without_namespaces: bool,
     /// One process for all apps.
     pub shared: bool,
+    /// What it may use of models in a day; `None` for nothing.
+    pub sampling: Option<Budget>,
     /// The apps that see it; all if empty.
     pub apps: Vec<Pattern>,
     /// Those of its tools and prompts that apps see; all if empty.
@@ -33,7 +36,7 @@ pub struct Settings {
 }
 
 /// Members of a server that are settings of ours.
-pub(crate) const MEMBERS: [&str; 9] = [
+pub(crate) const MEMBERS: [&str; 10] = [
     "roots",
     "write",
     "read",
@@ -41,6 +44,7 @@ pub(crate) const MEMBERS: [&str; 9] = [
     "unconfined",
     "namespaces",
     "shared",
+    "sampling",
     "apps",
     "tools",
 ];
@@ -62,6 +66,7 @@ impl Settings {
             unconfined: flag("unconfined")?,
             without_namespaces: !flag_or("namespaces", true)?,
             shared: flag("shared")?,
+            sampling: Budget::read(members.get("sampling"))?,
             apps: patterns(members, "apps")?,
             tools: patterns(members, "tools")?,
         })

@@ -14,6 +14,8 @@ use crate::consent::{OPEN_FOR, REFUSALS, Wanted};
 
 /// Questions of one app that may be open.
 const PER_APP: usize = 64;
+/// Halves of sampling that may wait for a person.
+const SAMPLINGS: usize = 32;
 /// Refused questions that are remembered for a session.
 const REMEMBERED: usize = 1_024;
 
@@ -48,6 +50,35 @@ pub enum Topic {
         /// The digest of all that is shown: the answer is to this.
         digest: String,
     },
+    /// A server wants to ask a model, or is to get its answer.
+    Sampling(Reviewing),
+}
+
+/// Which half of sampling a person looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reviewed {
+    /// What the model would be asked.
+    Prompt,
+    /// What the model has answered, and the server would get.
+    Answer,
+}
+
+/// One half of sampling, as a person is shown it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reviewing {
+    /// The app whose call the server works on.
+    pub app: String,
+    /// The server.
+    pub server: String,
+    /// Which half.
+    pub what: Reviewed,
+    /// The model.
+    pub model: String,
+    /// The params of the request or the result, all of it.
+    pub content: Value,
+    /// What is to be known: the budget, what was taken out.
+    pub facts: Vec<String>,
 }
 
 /// What an app wants, as a person is shown it.
@@ -217,8 +248,16 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.inbox.lock();
-        if let Some(entry) = state.open.get_mut(&self.id) {
-            entry.question.waiting -= 1;
+        let Some(entry) = state.open.get_mut(&self.id) else {
+            return;
+        };
+        entry.question.waiting -= 1;
+        // Nobody can come for it later.
+        let is_over = matches!(entry.question.topic, Topic::Sampling(_));
+        if is_over && entry.question.waiting == 0 {
+            state.open.remove(&self.id);
+            drop(state);
+            self.inbox.touch();
         }
     }
 }
@@ -285,7 +324,7 @@ pub enum NotAsked {
 impl State {
     fn open(&mut self, same: &str, now: u64, topic: Topic, wanted: Option<Wanted>) -> u64 {
         self.last += 1;
-        let is_call = wanted.is_some();
+        let is_call = wanted.is_some() || matches!(topic, Topic::Sampling(_));
         let entry = Entry {
             question: Question {
                 id: self.last,
@@ -332,6 +371,28 @@ impl Inbox {
                 state.open(&same, now, Topic::Call(asking()), Some(wanted.clone()))
             }
         };
+        let entry = state.open.get_mut(&id).ok_or(NotAsked::TooMany)?;
+        entry.question.waiting += 1;
+        let ticket = Ticket {
+            id,
+            resolved: entry.resolve.subscribe(),
+            inbox: self.inner.clone(),
+        };
+        drop(state);
+        self.inner.touch();
+        Ok(ticket)
+    }
+
+    /// Asks a person to look at one half of sampling, for as long as somebody waits for it.
+    pub fn review(&self, now: u64, topic: Topic) -> Result<Ticket, NotAsked> {
+        self.expire(now);
+        let mut state = self.inner.lock();
+        let samplings = state.open.values();
+        let open = samplings.filter(|entry| matches!(entry.question.topic, Topic::Sampling(_)));
+        if open.count() >= SAMPLINGS {
+            return Err(NotAsked::TooMany);
+        }
+        let id = state.open("", now, topic, None);
         let entry = state.open.get_mut(&id).ok_or(NotAsked::TooMany)?;
         entry.question.waiting += 1;
         let ticket = Ticket {

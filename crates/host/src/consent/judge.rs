@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use crate::consent::grants::{Covers, Grant, Grants, Lasts, NotGranted};
-use crate::consent::inbox::{Answer, Asking, Inbox, Question, Rejected, Resolution};
+use crate::consent::inbox::{Answer, Asking, Inbox, Question, Rejected, Resolution, Topic};
 use crate::consent::{Leave, NotAsked, OPEN_FOR, Ticket, Wanted};
 use crate::hex;
 use crate::policy::{Because, Condition, Effect, Rule, decide};
@@ -203,7 +203,15 @@ impl Consent {
         self.inbox
             .answer(id, resolution, now.seconds, |question, wanted| {
                 let Some(wanted) = wanted else {
-                    return Err(Rejected::Misfit);
+                    let fits = matches!(
+                        answer,
+                        Answer::Once | Answer::Edit { .. } | Answer::Deny { .. }
+                    );
+                    let is_sampling = matches!(question.topic, Topic::Sampling(_));
+                    return match is_sampling && fits {
+                        true => Ok(()),
+                        false => Err(Rejected::Misfit),
+                    };
                 };
                 match grant_of(answer, question, wanted, now.seconds)? {
                     Some((covers, lasts, expires)) => {

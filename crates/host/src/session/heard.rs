@@ -11,9 +11,11 @@ use serde_json::{Map, Value, json};
 
 use crate::audit::{Kind as RecordKind, Record};
 use crate::host::{Host, short};
+use crate::sampling::Budget;
 use crate::servers::Server;
 use crate::servers::launch::Way;
 use crate::session::Session;
+use crate::session::sampling::Sampling;
 
 /// The app, as a process of a server hears it; or all of them, where one process is for all.
 pub(crate) struct Heard {
@@ -22,6 +24,8 @@ pub(crate) struct Heard {
     name: String,
     /// What it says that its roots are; `None` if the app is asked.
     roots: Option<Value>,
+    /// What it may use of models in a day; `None` if it may ask none.
+    sampling: Option<Budget>,
     stale: Arc<AtomicBool>,
 }
 
@@ -55,6 +59,7 @@ impl Heard {
             server: Arc::downgrade(server),
             name: server.name.clone(),
             roots: roots(server),
+            sampling: server.entry.settings.sampling,
             stale,
         }
     }
@@ -133,6 +138,9 @@ impl ServerListener for Heard {
         if self.roots.is_some() {
             capabilities.roots = Some(ListCapability::new());
         }
+        if self.sampling.is_none() {
+            capabilities.sampling = None;
+        }
         capabilities
     }
 
@@ -143,6 +151,7 @@ impl ServerListener for Heard {
         }
         let app = self.app();
         let name = self.name.clone();
+        let budget = self.sampling;
         Box::pin(async move {
             let Some((session, place)) = app else {
                 let words =
@@ -157,6 +166,15 @@ impl ServerListener for Heard {
                 _ => params,
             };
             session.is_ready().await;
+            if method == Method::SamplingCreateMessage {
+                let sampling = Sampling {
+                    session,
+                    server: name,
+                    place,
+                    budget,
+                };
+                return sampling.run(&params).await;
+            }
             let mut record = Record::new(RecordKind::Host);
             record.app = session.name().to_owned();
             record.server.clone_from(&name);
