@@ -34,6 +34,7 @@ fn every_member_of_the_schema_is_read_and_no_other() {
             (Some("object"), ..) => json!({"NAME": "value"}),
             (_, Some(_), _) => json!(["one"]),
             (_, _, "type") => json!("stdio"),
+            (_, _, "sampling") => json!({"requests": 3, "tokens": 100, "money": 0.5}),
             (_, _, "url" | "serverUrl") => json!("http://127.0.0.1/mcp"),
             _ => json!("text"),
         };
@@ -69,6 +70,23 @@ fn rules_and_apps_are_read_as_the_schema_says() {
         with(json!({"allow": "tool", "app": "a", "learned": {"who": "ada", "at": 1}})),
         json!({"apps": {"cursor": {"servers": ["git"], "elicitation": true}}}),
     ];
+    for (sampling, is_good) in [
+        (json!(true), true),
+        (json!(false), true),
+        (json!({}), true),
+        (json!({"requests": 0}), true),
+        (json!({"requests": -1}), false),
+        (json!({"tokens": 1.5}), false),
+        (json!({"money": -1}), false),
+        (json!({"money": "1"}), false),
+        (json!({"unknown": 1}), false),
+        (json!("yes"), false),
+    ] {
+        let file = file("sampling", &sampling);
+        let read = HostFile::read(&file.to_string(), Path::new("/compere.json"));
+        assert_eq!(read.faults.is_empty(), is_good, "{file}: {:?}", read.faults);
+        assert_eq!(valid.is_valid(&file), is_good, "{file}");
+    }
     let bad = [
         with(json!({})),
         with(json!({"allow": "tool", "deny": "tool"})),

@@ -67,7 +67,7 @@ async fn call(app: &Client, arguments: Value) -> String {
     text(&called)
 }
 
-// A-TS-06
+// A-TS-11 A-SAMP-06
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_off_until_a_person_turns_it_on() {
     for off in [json!(null), json!(false)] {
@@ -80,6 +80,8 @@ async fn it_is_off_until_a_person_turns_it_on() {
     }
 }
 
+// A-TS-10 A-TS-12 A-TS-13 A-SAMP-01 A-SAMP-02 A-SAMP-03 A-SAMP-04 A-SAMP-05 A-SAMP-15 A-SAMP-17
+// A-SAMP-18 A-SAMP-19
 /// Each half is looked at, and what the person wrote is what goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_sees_both_halves_and_may_write_them_anew() {
@@ -235,6 +237,7 @@ async fn where_nobody_can_look_nothing_is_sampled() {
     assert!(asked.lock().unwrap().is_empty());
 }
 
+// A-SAMP-21
 /// A budget is for a day, whatever becomes of the host in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_bounds_what_reaches_a_model() {
