@@ -558,7 +558,7 @@ fn servers_of_other_apps_are_brought_over_after_a_yes() {
             .map(|server| server["name"].clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(names(&found), ["api", "fs", "fs-claude-desktop"]);
+    assert_eq!(names(&found), ["fs", "api", "fs-claude-desktop"]);
     assert_eq!(found["add"][2]["roots"], serde_json::json!([notes]));
     assert!(said.contains(&format!("may read {notes}")), "{said}");
     // Comments of ours stay.
@@ -679,10 +679,10 @@ fn a_form_is_asked_field_by_field() {
     let call = ["call", "trigger-elicitation-request", "--on", "everything"];
     let words = fails(4, &call);
     assert!(words.contains("elicitation"), "{words}");
-    // The fields come in the order of their names.
+    // The fields come in the order of the form.
     let shown = at_a_terminal(
         &call,
-        "400\n36\ngreen\nAda\nyes\nchange\n\n\n\n\n\nyes\n",
+        "Ada\n400\n36\ngreen\nyes\nchange\n\n\n\n\n\nyes\n",
         "",
     );
     // C-ELIC-02 C-ELIC-14 D-119: who asks is said as the person named it.
@@ -703,7 +703,7 @@ fn a_form_is_asked_field_by_field() {
         "{shown}"
     );
     // C-ELIC-04 C-ELIC-10 C-ELIC-12 D-120: declined, at the first field or at the end, or put away.
-    let late = at_a_terminal(&call, "36\ngreen\nAda\nyes\nno\n", "");
+    let late = at_a_terminal(&call, "Ada\n36\ngreen\nyes\nno\n", "");
     assert!(late.contains("They would rather not say."), "{late}");
     let declined = at_a_terminal(&call, ".\n", "");
     assert!(

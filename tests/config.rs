@@ -458,6 +458,7 @@ fn where_the_files_are() {
         config: Some(Path::new("/home/ada/.config")),
         workspace: Some(Path::new("/work/shop")),
         claude: None,
+        codex: None,
     };
     let found = places(&folders);
     let paths: Vec<&str> = found
@@ -474,6 +475,13 @@ fn where_the_files_are() {
             "/home/ada/.config/compere/compere.json",
             "/home/ada/.claude.json",
             "/home/ada/.cursor/mcp.json",
+            "/home/ada/.codeium/windsurf/mcp_config.json",
+            "/home/ada/.codex/config.toml",
+            "/home/ada/.gemini/settings.json",
+            "/home/ada/.config/zed/settings.json",
+            "/home/ada/.config/opencode/opencode.json",
+            "/home/ada/.config/opencode/opencode.jsonc",
+            "/home/ada/.config/goose/config.yaml",
             "/home/ada/.config/Claude/claude_desktop_config.json",
             "/home/ada/.config/Code/User/mcp.json",
         ]
@@ -482,6 +490,7 @@ fn where_the_files_are() {
     assert_eq!(of_workspace.count(), 4);
     let elsewhere = Folders {
         claude: Some(Path::new("/srv/claude")),
+        codex: Some(Path::new("/srv/codex")),
         ..folders
     };
     let found = places(&elsewhere);
@@ -491,4 +500,251 @@ fn where_the_files_are() {
             .any(|place| place.path == Path::new("/srv/claude/.claude.json"))
     );
     assert!(places(&Folders::default()).is_empty());
+}
+
+/// What the apps that replace otherwise make of an expression: Windsurf, Gemini CLI, opencode, and those
+/// that replace nothing. Signs as above.
+const MORE: &[(&str, [&str; 4])] = &[
+    ("plain", ["=", "=", "=", "="]),
+    ("${env:HERE}", ["here", "=", "$here", "="]),
+    ("${file:/run/key}", ["k3y", "=", "$k3y", "="]),
+    ("${env:GONE}", ["=!", "=", "!", "="]),
+    ("$HERE", ["=", "here", "=", "="]),
+    ("a$HERE-b", ["=", "ahere-b", "=", "="]),
+    ("${HERE}", ["=!", "here", "=", "="]),
+    ("%HERE%", ["=", "here", "=", "="]),
+    ("$GONE", ["=", "${env:GONE}!", "=", "="]),
+    ("100% of $5", ["=", "=", "=", "="]),
+    ("$$HERE", ["=", "$here", "=", "="]),
+    ("${", ["=", "=", "=", "="]),
+    ("{env:HERE}", ["=", "=", "here", "="]),
+    ("a{env:HERE}{env:HERE}", ["=", "=", "aherehere", "="]),
+    (
+        "${env:NESTED}",
+        ["${HERE}${env:HERE}", "=", "$${HERE}${env:HERE}", "="],
+    ),
+    ("{env:NESTED}", ["=", "=", "${HERE}${env:HERE}", "="]),
+    ("${env:HERE", ["=", "=", "=", "="]),
+    ("$$${env:HERE}", ["$$here", "=", "$$$here", "="]),
+    ("{file:/run/key}", ["=", "=", "k3y", "="]),
+    ("{env:GONE}", ["=", "=", "${env:GONE}!", "="]),
+    ("{not:this} {}", ["=", "=", "=", "="]),
+    ("$${x}", ["=!", "!", "=", "="]),
+];
+
+#[test]
+fn apps_of_other_shapes_have_rules_of_their_own() {
+    let plain = [Dialect::Codex, Dialect::Zed, Dialect::Goose];
+    for (expression, results) in MORE {
+        let of = [Dialect::Windsurf, Dialect::Gemini, Dialect::OpenCode];
+        let of = of.into_iter().zip(results);
+        for (dialect, result) in of.chain(plain.into_iter().map(|dialect| (dialect, &results[3]))) {
+            let (text, reported) = match result.strip_suffix('!') {
+                Some(text) => (text, true),
+                None => (*result, false),
+            };
+            let text = if text == "=" { expression } else { text };
+            for expanded in [
+                expand(dialect, expression, &surroundings()),
+                expand(
+                    Dialect::Compere,
+                    &translate(dialect, expression),
+                    &surroundings(),
+                ),
+            ] {
+                // What stands for nothing is said in our own words, or in theirs.
+                let is_reported = !expanded.unresolved.is_empty();
+                assert_eq!(
+                    is_reported,
+                    reported,
+                    "{} {expression}: {expanded:?}",
+                    dialect.app()
+                );
+                if !reported {
+                    assert_eq!(expanded.text, text, "{} {expression}", dialect.app());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn windsurf() {
+    let text = r#"{ "mcpServers": {
+        "local": { "command": "node", "args": ["${env:HERE}"], "disabledTools": ["a"] },
+        "far": { "serverUrl": "https://h/mcp", "headers": { "X": "${file:/run/key}" } } } }"#;
+    let found = read_as(Dialect::Windsurf, "mcp_config.json", text);
+    assert_eq!(found.faults, []);
+    let of = |name: &str| {
+        found
+            .entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .unwrap()
+    };
+    let (local, far) = (of("local"), of("far"));
+    let (resolved, missing) = local.launch.resolve(local.dialect, &surroundings());
+    assert_eq!(
+        (resolved, missing),
+        (command("node", &["here"]), Vec::new())
+    );
+    assert_eq!(local.notes, [Note::NotRead("disabledTools".to_owned())]);
+    let (resolved, _) = far.launch.resolve(far.dialect, &surroundings());
+    let Launch::Remote { url, headers } = resolved else {
+        panic!("{resolved:?}");
+    };
+    assert_eq!((&*url, &*headers["X"]), ("https://h/mcp", "k3y"));
+}
+
+#[test]
+fn codex() {
+    let text = r#"
+        model = "o"
+        [mcp_servers.docs]
+        command = "npx"
+        args = ["-y", "${HERE}"]
+        env = { A = "$HERE" }
+        env_vars = ["HERE", { name = "EMPTY", source = "local" }]
+        cwd = "/p"
+        startup_timeout_sec = 20
+        enabled = false
+        default_tools_approval_mode = "approve"
+        [mcp_servers.web]
+        url = "https://h/mcp"
+        bearer_token_env_var = "HERE"
+        http_headers = { X = "y" }
+        env_http_headers = { Z = "HERE" }
+        scopes = ["r"]
+    "#;
+    let found = read_as(Dialect::Codex, "config.toml", text);
+    assert_eq!(found.faults, []);
+    let [docs, web] = &found.entries[..] else {
+        panic!("{found:?}");
+    };
+    assert!(!docs.enabled);
+    assert!(docs.notes.contains(&Note::GrantsNothing(
+        "default_tools_approval_mode".to_owned()
+    )));
+    let (resolved, missing) = docs.launch.resolve(docs.dialect, &surroundings());
+    let Launch::Command {
+        arguments,
+        environment,
+        folder,
+        ..
+    } = resolved
+    else {
+        panic!("{resolved:?}");
+    };
+    assert_eq!(missing, []);
+    // Nothing is replaced; what is named is given.
+    assert_eq!(arguments, ["-y", "${HERE}"]);
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| (&**name, value.as_deref().unwrap()))
+        .collect();
+    assert_eq!(
+        environment,
+        [("A", "$HERE"), ("EMPTY", ""), ("HERE", "here")]
+    );
+    assert_eq!(folder.as_deref(), Some("/p"));
+    let (resolved, _) = web.launch.resolve(web.dialect, &surroundings());
+    let Launch::Remote { headers, .. } = resolved else {
+        panic!("{resolved:?}");
+    };
+    assert_eq!(headers["Authorization"], "Bearer here");
+    assert_eq!((&*headers["X"], &*headers["Z"]), ("y", "here"));
+    assert!(
+        web.notes.iter().any(|note| matches!(note, Note::SignIn(_))),
+        "{:?}",
+        web.notes
+    );
+    let broken = read_as(Dialect::Codex, "config.toml", "[mcp_servers");
+    assert!(broken.faults[0].why.contains("no TOML"), "{broken:?}");
+}
+
+#[test]
+fn gemini_zed_opencode_and_goose() {
+    let gemini = r#"{ "mcpServers": { "s": { "command": "node", "args": ["$HERE"], "env": {"K": "$HERE", "W": "%HERE%"},
+        "trust": true }, "h": { "httpUrl": "https://h", "oauth": {"enabled": false} } } }"#;
+    let zed = r#"{ // settings
+        "context_servers": { "s": { "source": "custom", "command": "node", "args": ["$HERE"], "env": {"K": "${HERE}"} } }, }"#;
+    let opencode = r#"{ "mcp": { "s": { "type": "local", "command": ["node", "$HERE"], "environment": {"K": "{env:HERE}"},
+        "enabled": true, "timeout": 5 }, "h": { "type": "remote", "url": "https://h", "oauth": false } } }"#;
+    let goose = "extensions:\n  s: { name: x, type: stdio, cmd: node, args: [\"$HERE\"], envs: {K: b}, env_keys: [HERE], timeout: 300, enabled: true, bundled: false }\n  b: { type: builtin, name: developer }\n  h: { type: streamable_http, uri: \"https://h\" }\n";
+    let table = [
+        (Dialect::Gemini, gemini, "here", 2),
+        (Dialect::Zed, zed, "${HERE}", 1),
+        (Dialect::OpenCode, opencode, "here", 2),
+        (Dialect::Goose, goose, "b", 2),
+    ];
+    for (dialect, text, value, count) in table {
+        let app = dialect.app();
+        let found = read_as(dialect, "settings", text);
+        assert_eq!(found.faults, [], "{app}");
+        assert_eq!(found.entries.len(), count, "{app}: {found:?}");
+        let s = found
+            .entries
+            .iter()
+            .find(|entry| entry.name == "s")
+            .unwrap();
+        let (resolved, missing) = s.launch.resolve(s.dialect, &surroundings());
+        let Launch::Command {
+            program,
+            arguments,
+            environment,
+            ..
+        } = resolved
+        else {
+            panic!("{app}: {resolved:?}");
+        };
+        assert_eq!(missing, [], "{app}");
+        assert_eq!(
+            (&*program, &arguments[..]),
+            ("node", &["$HERE".to_owned()][..]),
+            "{app}"
+        );
+        assert_eq!(environment["K"].as_deref(), Some(value), "{app}");
+        if dialect == Dialect::Goose {
+            assert_eq!(environment["HERE"].as_deref(), Some("here"));
+        }
+        if let Some(far) = found.entries.iter().find(|entry| entry.name == "h") {
+            assert!(
+                matches!(&far.launch, Launch::Remote { url, .. } if url == "https://h"),
+                "{app}"
+            );
+            assert_eq!(far.notes, [], "{app}");
+        }
+    }
+    let trusting = read_as(Dialect::Gemini, "settings.json", gemini);
+    assert!(
+        trusting
+            .entries
+            .iter()
+            .any(|entry| entry.notes == [Note::GrantsNothing("trust".to_owned())])
+    );
+    // What only our own file says, says nothing elsewhere.
+    let asking =
+        r#"{ "mcpServers": { "s": { "command": "a", "unconfined": true, "network": true } } }"#;
+    let found = read_as(Dialect::Windsurf, "mcp_config.json", asking);
+    assert_eq!(
+        found.entries[0].settings,
+        compere_host::config::Settings::default()
+    );
+    assert_eq!(found.entries[0].notes.len(), 2);
+    for dialect in Dialect::ALL {
+        for text in [
+            "", "[", "{\"a\": ", "\u{0}", "a: [", "- a\n- b", "= 1", "{}", "[]", "7",
+        ] {
+            read_as(dialect, "any", text);
+        }
+    }
+    // Not even a file that wants to be large is.
+    let many = format!(
+        "a: &a [{}]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e]\n",
+        "x,".repeat(1_000)
+    );
+    assert_eq!(
+        read_as(Dialect::Goose, "config.yaml", &many).faults.len(),
+        1
+    );
 }

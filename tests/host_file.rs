@@ -69,6 +69,11 @@ fn rules_and_apps_are_read_as_the_schema_says() {
         with(json!({"ask": ["tool", "prompt"], "when": "arguments.n > 1", "expires": 7})),
         with(json!({"allow": "tool", "app": "a", "learned": {"who": "ada", "at": 1}})),
         json!({"apps": {"cursor": {"servers": ["git"], "elicitation": true}}}),
+        json!({"models": [{"name": "a", "provider": "ollama"}]}),
+        json!({"models": [{
+            "name": "a", "provider": "openai", "model": "b", "url": "http://h/v1", "key": "${secret:k}",
+            "price": {"asked": 1, "answered": 2.5}, "intelligence": 1, "speed": 0,
+        }]}),
     ];
     for (sampling, is_good) in [
         (json!(true), true),
@@ -95,6 +100,12 @@ fn rules_and_apps_are_read_as_the_schema_says() {
         with(json!({"allow": []})),
         json!({"apps": {"cursor": {"trust": true}}}),
         json!({"apps": {"cursor": {"elicitation": "yes"}}}),
+        json!({"models": {}}),
+        json!({"models": [{"name": "a"}]}),
+        json!({"models": [{"name": "a", "provider": "nobody"}]}),
+        json!({"models": [{"name": "a", "provider": "openai", "price": {"asked": -1}}]}),
+        json!({"models": [{"name": "a", "provider": "openai", "speed": 2}]}),
+        json!({"models": [{"name": "a", "provider": "openai", "more": 1}]}),
         json!({"policy": {}}),
     ];
     for (files, is_good) in [(&good[..], true), (&bad[..], false)] {

@@ -194,6 +194,9 @@ impl Desk {
             (Topic::Call(_), _) => {
                 "[once]  [session]  [exactly] always this  [shape] always like this  [edit JSON]  [no REASON]  [later]"
             }
+            (Topic::Sampling(reviewing), _) if !reviewing.others.is_empty() => {
+                "[once]  [use MODEL]  [edit JSON]  [no REASON]  [later]"
+            }
             (Topic::Sampling(_), _) => "[once]  [edit JSON]  [no REASON]  [later]",
             (Topic::Launch { .. }, _) => "[yes]  [no]  [later]",
             (Topic::Definitions { .. }, _) => {
@@ -292,6 +295,9 @@ fn answer(question: &Question, word: &str, rest: &str, seen: bool) -> Result<Ans
         Topic::Sampling(_) => match word {
             "once" if rest.is_empty() => Ok(Answer::Once),
             "edit" => edited(rest),
+            "use" => Ok(Answer::Use {
+                model: rest.to_owned(),
+            }),
             _ => Err(wrong()),
         },
         Topic::Launch { digest, .. } => match (word, rest) {
@@ -435,6 +441,10 @@ fn sampling(lines: &mut Vec<String>, question: &Question, reviewing: &Reviewing)
             .iter()
             .map(|fact| format!(" → {}", escape_line(fact))),
     );
+    if !reviewing.others.is_empty() {
+        let others: Vec<String> = reviewing.others.iter().map(|of| escape_line(of)).collect();
+        lines.push(format!(" → other models of yours: {}", others.join(", ")));
+    }
     lines.push("   All of it:".to_owned());
     let all = compere::serde_json::to_string_pretty(content).unwrap_or_default();
     for line in all.lines() {

@@ -8,6 +8,7 @@ pub mod dialect;
 pub mod expand;
 pub mod import;
 pub(crate) mod jsonc;
+mod others;
 pub mod places;
 pub mod read;
 pub mod settings;

@@ -31,7 +31,7 @@ use crate::consent::{
 };
 use crate::hex;
 use crate::host::approvals::{same_definitions, same_launch};
-use crate::sampling::Budgets;
+use crate::sampling::{Budgets, Model};
 use crate::secrets::{self, Secrets};
 use crate::servers::definitions::changes;
 use crate::servers::digests::Digests;
@@ -117,6 +117,8 @@ pub(crate) struct Catalog {
     pub(crate) servers: BTreeMap<String, Arc<Server>>,
     /// Apps by name.
     pub(crate) apps: BTreeMap<String, AppSettings>,
+    /// The models of the person.
+    pub(crate) models: Vec<Model>,
     /// What is wrong with the file.
     faults: Vec<Fault>,
 }
@@ -339,6 +341,7 @@ impl Host {
             let catalog = Catalog {
                 servers: before.servers.clone(),
                 apps: before.apps.clone(),
+                models: before.models.clone(),
                 faults: file.faults,
             };
             let faults = words(&catalog.faults);
@@ -389,6 +392,7 @@ impl Host {
         self.set_catalog(Catalog {
             servers,
             apps: file.apps,
+            models: file.models,
             faults: file.faults,
         });
         drop(turn);
@@ -411,9 +415,38 @@ impl Host {
 
     /// How a server would be started now.
     pub(crate) fn launching(&self, server: &Server) -> Result<Launching, String> {
+        self.surrounded(server.workspace.as_deref(), |surroundings| {
+            launching(
+                &server.entry,
+                &self.options.machine,
+                surroundings,
+                &self.digests,
+                &self.key,
+            )
+        })
+    }
+
+    /// A value of the person's own file, with everything in its place. It may be a secret.
+    #[cfg(feature = "models")]
+    pub(crate) fn own_value(&self, text: &str) -> Result<String, String> {
+        self.surrounded(None, |surroundings| {
+            let dialect = crate::config::Dialect::Compere;
+            let expanded = crate::config::expand::expand(dialect, text, surroundings);
+            match expanded.unresolved.first() {
+                None => Ok(expanded.text),
+                Some(missing) => Err(missing.to_string()),
+            }
+        })
+    }
+
+    /// What values of a file can come from. What the files of a folder ask for is not told what the person
+    /// has.
+    fn surrounded<T>(
+        &self,
+        workspace: Option<&Path>,
+        with: impl FnOnce(&Surroundings<'_>) -> T,
+    ) -> T {
         let machine = &self.options.machine;
-        // What the files of a folder ask for is not told what the person has.
-        let workspace = server.workspace.as_deref();
         let variable = |name: &str| {
             if workspace.is_some() {
                 return None;
@@ -440,16 +473,10 @@ impl Host {
             workspace,
             home: machine.home.as_deref(),
         };
-        launching(
-            &server.entry,
-            machine,
-            &surroundings,
-            &self.digests,
-            &self.key,
-        )
+        with(&surroundings)
     }
 
-    /// The same, without keeping others waiting: programs are read from their first to their last byte.
+    /// The same as launching, without keeping others waiting: programs are read from their first to their last byte.
     pub(crate) async fn launching_now(
         self: Arc<Self>,
         server: &Arc<Server>,
@@ -809,6 +836,7 @@ fn said(answer: &Answer) -> &'static str {
         Answer::Exactly { .. } => "always allowed for exactly this",
         Answer::Shape { .. } => "always allowed for this shape",
         Answer::Edit { .. } => "allowed with other arguments",
+        Answer::Use { .. } => "allowed by another model",
         Answer::Approve { .. } => "approved",
         Answer::Deny { .. } => "refused",
     }

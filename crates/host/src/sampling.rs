@@ -5,6 +5,10 @@
 //! Here is what needs neither app nor server. The way of one request is in `session/sampling.rs`.
 
 pub mod budget;
+pub mod models;
+#[cfg(feature = "models")]
+pub(crate) mod provider;
 pub mod request;
 
 pub use budget::{Budget, Budgets, Over, Spent};
+pub use models::{Model, Provider, suited};

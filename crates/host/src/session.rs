@@ -246,6 +246,11 @@ impl Session {
         }
     }
 
+    /// Has the person named models of their own?
+    fn has_models(&self) -> bool {
+        cfg!(feature = "models") && !self.host.catalog().models.is_empty()
+    }
+
     /// The places of the requests that a server works on for this app.
     fn places_of(&self, server: &str) -> Vec<Place> {
         let state = self.lock();

@@ -31,6 +31,7 @@ pub(crate) async fn run(import: Import) -> Result<ExitCode, Failure> {
     let home = std::env::home_dir();
     let config = settings();
     let claude = folder("CLAUDE_CONFIG_DIR");
+    let codex = folder("CODEX_HOME");
     let workspace = import
         .workspace
         .canonicalize()
@@ -44,6 +45,7 @@ pub(crate) async fn run(import: Import) -> Result<ExitCode, Failure> {
         config: config.as_deref(),
         workspace: Some(&workspace),
         claude: claude.as_deref(),
+        codex: codex.as_deref(),
     });
     let seen = look(places, &own, &workspace)?;
     let text = text_of(&own)?.unwrap_or_default();

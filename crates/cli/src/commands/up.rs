@@ -225,6 +225,7 @@ fn found(scope: Scope) -> Result<Vec<(&'static str, String, String)>, Failure> {
         config: config.as_deref(),
         workspace: Some(&workspace),
         claude: None,
+        codex: None,
     });
     let counted = |place: &Place| {
         let text = text_of(&place.path).ok().flatten()?;

@@ -4,6 +4,7 @@
 //! What comes in is never looked through again. What cannot be resolved is reported, whatever the
 //! dialect puts in its place: a server is not started with a hole in its command.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::config::Dialect;
@@ -70,8 +71,10 @@ const LONGEST: usize = 1_000;
 /// Puts everything in its place.
 pub fn expand(dialect: Dialect, text: &str, surroundings: &Surroundings<'_>) -> Expanded {
     let mut expanded = Expanded::default();
-    let untouched = dialect == Dialect::ClaudeDesktop
-        || dialect == Dialect::VisualStudio && text.chars().count() > LONGEST;
+    if matches!(dialect, Dialect::Gemini | Dialect::OpenCode) {
+        return expand(Dialect::Compere, &translate(dialect, text), surroundings);
+    }
+    let untouched = is_untouched(dialect, text);
     let mut rest = text;
     while let Some(start) = rest.find("${").filter(|_| !untouched) {
         let (before, from) = rest.split_at(start);
@@ -134,7 +137,13 @@ fn end(dialect: Dialect, inner: &str) -> Option<usize> {
 
 fn resolve(dialect: Dialect, inner: &str, surroundings: &Surroundings<'_>) -> Found {
     match dialect {
-        Dialect::ClaudeDesktop => Found::Plain,
+        Dialect::ClaudeDesktop
+        | Dialect::Codex
+        | Dialect::Zed
+        | Dialect::Goose
+        | Dialect::Gemini
+        | Dialect::OpenCode => Found::Plain,
+        Dialect::Windsurf => windsurf(inner, surroundings),
         Dialect::ClaudeCode | Dialect::VisualStudio => shell_like(inner, surroundings),
         Dialect::Cursor | Dialect::VsCode => {
             if let Some(name) = inner.strip_prefix("env:") {
@@ -240,8 +249,12 @@ pub fn translate(dialect: Dialect, text: &str) -> String {
     if dialect == Dialect::Compere {
         return text.to_owned();
     }
-    let untouched = dialect == Dialect::ClaudeDesktop
-        || dialect == Dialect::VisualStudio && text.chars().count() > LONGEST;
+    match dialect {
+        Dialect::Gemini => return gemini(text),
+        Dialect::OpenCode => return opencode(text),
+        _ => {}
+    }
+    let untouched = is_untouched(dialect, text);
     let mut translated = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -270,10 +283,130 @@ pub fn translate(dialect: Dialect, text: &str) -> String {
     translated
 }
 
+/// Does an app leave the text as it is?
+fn is_untouched(dialect: Dialect, text: &str) -> bool {
+    match dialect {
+        Dialect::ClaudeDesktop | Dialect::Codex | Dialect::Zed | Dialect::Goose => true,
+        Dialect::VisualStudio => text.chars().count() > LONGEST,
+        _ => false,
+    }
+}
+
+/// `env:VAR` and `file:path`.
+fn windsurf(inner: &str, surroundings: &Surroundings<'_>) -> Found {
+    let (value, missing) = match inner.split_once(':') {
+        Some(("env", name)) => (
+            (surroundings.variable)(name),
+            Unresolved::Variable(name.to_owned()),
+        ),
+        Some(("file", path)) => ((surroundings.file)(path), Unresolved::File(path.to_owned())),
+        _ => (None, Unresolved::Unknown(inner.to_owned())),
+    };
+    match value {
+        Some(value) => Found::Text(value),
+        None => Found::Stays(missing),
+    }
+}
+
+/// A text that means itself, in our own rules.
+pub(crate) fn plain(text: &str) -> String {
+    translate(Dialect::ClaudeDesktop, text)
+}
+
+/// `$VAR`, `${VAR}` and `%VAR%`.
+fn gemini(text: &str) -> String {
+    let mut translated = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(['$', '%']) {
+        let (before, from) = rest.split_at(start);
+        translated.push_str(&plain(before));
+        let inner = from.get(1..).unwrap_or_default();
+        let name_of = |text: &str| -> usize {
+            let ends = |sign: char| !(sign.is_ascii_alphanumeric() || sign == '_');
+            text.find(ends).unwrap_or(text.len())
+        };
+        let found = if from.starts_with('%') {
+            let length = name_of(inner);
+            let name = inner.get(..length).filter(|name| is_name(name));
+            name.filter(|_| {
+                inner
+                    .get(length..)
+                    .is_some_and(|rest| rest.starts_with('%'))
+            })
+            .map(|name| (name, length + 2))
+        } else if let Some(braced) = inner.strip_prefix('{') {
+            let end = braced.find('}');
+            let name = end.and_then(|end| braced.get(..end));
+            name.filter(|name| is_name(name))
+                .map(|name| (name, name.len() + 3))
+        } else {
+            let name = inner.get(..name_of(inner)).filter(|name| is_name(name));
+            name.map(|name| (name, name.len() + 1))
+        };
+        match found {
+            Some((name, length)) => {
+                let _ = write!(translated, "${{env:{name}}}");
+                rest = from.get(length..).unwrap_or_default();
+            }
+            None => {
+                // It must not take the meaning of what follows it.
+                match from.starts_with('$') {
+                    true => translated.push_str("${dollar}"),
+                    false => translated.push('%'),
+                }
+                rest = inner;
+            }
+        }
+    }
+    translated.push_str(&plain(rest));
+    translated
+}
+
+/// `{env:VAR}` and `{file:path}`.
+fn opencode(text: &str) -> String {
+    let mut translated = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('{') {
+        let (before, from) = rest.split_at(start);
+        let inner = from.get(1..).unwrap_or_default();
+        let known = inner.starts_with("env:") || inner.starts_with("file:");
+        let end = inner.find('}').filter(|_| known);
+        let named = end.and_then(|end| inner.get(..end));
+        match named.filter(|named| !named.contains(":-") && !named.contains('$')) {
+            Some(named) => {
+                // A dollar before it is one.
+                let bare = before.trim_end_matches('$');
+                translated.push_str(&plain(bare));
+                translated.push_str(&"${dollar}".repeat(before.len() - bare.len()));
+                let _ = write!(translated, "${{{named}}}");
+                rest = inner.get(named.len() + 1..).unwrap_or_default();
+            }
+            None => {
+                let until = from.get(..1).unwrap_or_default();
+                translated.push_str(&plain(&format!("{before}{until}")));
+                rest = inner;
+            }
+        }
+    }
+    translated.push_str(&plain(rest));
+    translated
+}
+
 /// What stands for the same in our own file; `None` if it stands for itself.
 fn in_ours(dialect: Dialect, inner: &str) -> Option<String> {
     match dialect {
-        Dialect::Compere | Dialect::ClaudeDesktop => None,
+        Dialect::Compere
+        | Dialect::ClaudeDesktop
+        | Dialect::Codex
+        | Dialect::Zed
+        | Dialect::Goose
+        | Dialect::Gemini
+        | Dialect::OpenCode => None,
+        Dialect::Windsurf => Some(match inner {
+            known if known.starts_with("env:") && !known.contains(":-") => format!("${{{known}}}"),
+            known if known.starts_with("file:") => format!("${{{known}}}"),
+            other => format!("${{unknown:{other}}}"),
+        }),
         Dialect::ClaudeCode | Dialect::VisualStudio => {
             let name = inner.split_once(":-").map_or(inner, |(name, _)| name);
             is_name(name).then(|| match inner.split_once(":-") {

@@ -36,6 +36,8 @@ pub struct Folders<'a> {
     pub workspace: Option<&'a Path>,
     /// `$CLAUDE_CONFIG_DIR`, if it is set.
     pub claude: Option<&'a Path>,
+    /// `$CODEX_HOME`, if it is set.
+    pub codex: Option<&'a Path>,
 }
 
 /// Every file that the known apps may have, those of the workspace first.
@@ -95,6 +97,19 @@ pub fn places(folders: &Folders<'_>) -> Vec<Place> {
             config.map(|config| config.join("Code/User")),
         ),
     };
+    let codex = folders.codex.map(Path::to_owned);
+    let codex = codex.or_else(|| home.map(|home| home.join(".codex")));
+    for (folder, file, dialect) in [
+        (home, ".codeium/windsurf/mcp_config.json", Dialect::Windsurf),
+        (codex.as_deref(), "config.toml", Dialect::Codex),
+        (home, ".gemini/settings.json", Dialect::Gemini),
+        (config, "zed/settings.json", Dialect::Zed),
+        (config, "opencode/opencode.json", Dialect::OpenCode),
+        (config, "opencode/opencode.jsonc", Dialect::OpenCode),
+        (config, "goose/config.yaml", Dialect::Goose),
+    ] {
+        add(folder, file, dialect, Scope::User);
+    }
     let file = "claude_desktop_config.json";
     add(
         desktop.as_deref(),

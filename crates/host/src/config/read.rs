@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::config::expand::expand;
 use crate::config::jsonc;
+use crate::config::others;
 use crate::config::settings::{MEMBERS, Settings};
 use crate::config::{Dialect, Place, Surroundings, Unresolved};
 
@@ -214,6 +215,14 @@ pub fn read(text: &str, place: &Place, workspace: Option<&Path>) -> Read {
         return found;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if place.dialect.is_brought_over() {
+        match others::servers(place.dialect, text) {
+            Ok(None) => {}
+            Ok(Some(servers)) => found.all(&servers, Dialect::Compere, false),
+            Err(why) => found.fault(why),
+        }
+        return found;
+    }
     let file = match jsonc::parse(text) {
         Ok(Some(Value::Object(file))) => file,
         Ok(None) => return found,
@@ -281,6 +290,11 @@ impl Read {
                 return;
             }
         };
+        self.all(servers, dialect, dialect == Dialect::Compere);
+    }
+
+    /// All servers of an object; `is_own` says that what only our own file says is read too.
+    fn all(&mut self, servers: &Map<String, Value>, dialect: Dialect, is_own: bool) {
         for (name, value) in servers {
             if self.entries.len() >= SERVERS {
                 self.fault(format!(
@@ -289,7 +303,7 @@ impl Read {
                 return;
             }
             let entry = match value {
-                Value::Object(value) => entry(name, value, dialect),
+                Value::Object(value) => entry(name, value, dialect, is_own),
                 _ => Err("it is no object".to_owned()),
             };
             match entry {
@@ -335,7 +349,12 @@ impl Read {
     }
 }
 
-fn entry(name: &str, value: &Map<String, Value>, dialect: Dialect) -> Result<Entry, String> {
+fn entry(
+    name: &str,
+    value: &Map<String, Value>,
+    dialect: Dialect,
+    is_own: bool,
+) -> Result<Entry, String> {
     let ill = |character: char| character.is_control();
     if name.trim().is_empty() || name.chars().count() > NAME_CHARACTERS || name.chars().any(ill) {
         return Err(format!(
@@ -349,12 +368,12 @@ fn entry(name: &str, value: &Map<String, Value>, dialect: Dialect) -> Result<Ent
     let launch = launch(&mut members)?;
     let disabled = members.flag("disabled")?.unwrap_or(false);
     let enabled = members.flag("enabled")?.unwrap_or(true) && !disabled;
-    let settings = match dialect {
-        Dialect::Compere => {
+    let settings = match is_own {
+        true => {
             members.seen.extend(MEMBERS);
             Settings::of(value)?
         }
-        _ => Settings::default(),
+        false => Settings::default(),
     };
     Ok(Entry {
         name: name.to_owned(),

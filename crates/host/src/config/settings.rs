@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::config::read::{Entry, Fault, read, shown};
 use crate::config::{Dialect, Place, Scope, jsonc};
 use crate::policy::{Pattern, Rule, rules};
-use crate::sampling::Budget;
+use crate::sampling::{Budget, Model};
 
 /// How a server is treated here. The default grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,6 +91,8 @@ pub struct HostFile {
     pub rules: Vec<Rule>,
     /// Apps by name.
     pub apps: BTreeMap<String, AppSettings>,
+    /// The models of the person.
+    pub models: Vec<Model>,
     /// What is wrong. With a fault of the file itself, what it asks for is not to be taken.
     pub faults: Vec<Fault>,
 }
@@ -122,6 +124,21 @@ impl HostFile {
                     }
                 }
             }
+        }
+        match members.get("models") {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(models)) => {
+                for (place, model) in models.iter().enumerate() {
+                    match Model::read(model) {
+                        Ok(model) if file.models.iter().any(|of| of.name == model.name) => {
+                            file.fault(format!("there are two models {}", shown(&model.name)));
+                        }
+                        Ok(model) => file.models.push(model),
+                        Err(why) => file.fault(format!("model {}: {why}", place + 1)),
+                    }
+                }
+            }
+            Some(_) => file.fault("`models` is no list".to_owned()),
         }
         match members.get("apps") {
             None | Some(Value::Null) => {}

@@ -75,6 +75,9 @@ pub struct Reviewing {
     pub what: Reviewed,
     /// The model.
     pub model: String,
+    /// Other models that may be asked instead.
+    #[serde(default)]
+    pub others: Vec<String>,
     /// The params of the request or the result, all of it.
     pub content: Value,
     /// What is to be known: the budget, what was taken out.
@@ -165,6 +168,11 @@ pub enum Answer {
     Edit {
         /// The arguments.
         arguments: Value,
+    },
+    /// Yes, for this time, by another model of those that were shown.
+    Use {
+        /// Which.
+        model: String,
     },
     /// Yes to a launch or to definitions, as they were shown.
     Approve {

@@ -207,8 +207,14 @@ impl Consent {
                         answer,
                         Answer::Once | Answer::Edit { .. } | Answer::Deny { .. }
                     );
-                    let is_sampling = matches!(question.topic, Topic::Sampling(_));
-                    return match is_sampling && fits {
+                    let fits = match (&question.topic, answer) {
+                        (Topic::Sampling(reviewing), Answer::Use { model }) => {
+                            reviewing.others.contains(model)
+                        }
+                        (Topic::Sampling(_), _) => fits,
+                        _ => false,
+                    };
+                    return match fits {
                         true => Ok(()),
                         false => Err(Rejected::Misfit),
                     };
@@ -324,7 +330,7 @@ fn grant_of(
         }
     };
     Ok(match answer {
-        Answer::Approve { .. } => return Err(Rejected::Misfit),
+        Answer::Approve { .. } | Answer::Use { .. } => return Err(Rejected::Misfit),
         Answer::Deny { .. } => None,
         Answer::Once if question.waiting > 0 => None,
         Answer::Once => {

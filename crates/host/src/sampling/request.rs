@@ -19,22 +19,22 @@ pub fn without_context(params: &mut Value) -> Option<String> {
     }
 }
 
-/// How many tokens a request may need: those of what is asked, as far as that can be told, and those that
-/// may be answered.
-pub fn tokens_needed(params: &Value) -> u64 {
-    let most = params.get("maxTokens").and_then(Value::as_u64);
-    asked(params).saturating_add(most.unwrap_or(MOST_TOKENS))
-}
-
-/// How many tokens a request and its answer needed, as far as that can be told.
-pub fn tokens_used(params: &Value, answer: &Value) -> u64 {
-    asked(params).saturating_add(text_bytes(answer.get("content")) / BYTES + 1)
-}
-
-fn asked(params: &Value) -> u64 {
+/// How many tokens a request asks, as far as that can be told.
+pub fn tokens_asked(params: &Value) -> u64 {
     let all = ["messages", "systemPrompt", "tools"];
     let bytes: u64 = all.iter().map(|name| text_bytes(params.get(*name))).sum();
     bytes / BYTES + 1
+}
+
+/// How many tokens may be answered.
+pub fn tokens_wanted(params: &Value) -> u64 {
+    let most = params.get("maxTokens").and_then(Value::as_u64);
+    most.unwrap_or(MOST_TOKENS)
+}
+
+/// How many tokens an answer has, as far as that can be told.
+pub fn tokens_answered(answer: &Value) -> u64 {
+    text_bytes(answer.get("content")) / BYTES + 1
 }
 
 fn text_bytes(value: Option<&Value>) -> u64 {

@@ -127,6 +127,12 @@ impl ServerListener for Heard {
                     capabilities.sampling.clone_from(&app.sampling);
                     capabilities.elicitation.clone_from(&app.elicitation);
                 }
+                // Where the app cannot, the person's own models can.
+                if capabilities.sampling.is_none()
+                    && session.is_some_and(|session| session.has_models())
+                {
+                    capabilities.sampling = Some(Map::new().into());
+                }
             }
             // Whatever one of them can do: the others say that they cannot.
             Whose::OfAll(_) => {

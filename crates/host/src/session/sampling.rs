@@ -12,9 +12,11 @@ use serde_json::Value;
 
 use crate::audit::{Kind as RecordKind, Record};
 use crate::consent::{Answer, NotAsked, Now, OPEN_FOR, Reviewed, Reviewing, Topic};
-use crate::host::short;
-use crate::sampling::request::{check, check_answer, tokens_needed, tokens_used, without_context};
-use crate::sampling::{Budget, Spent};
+use crate::host::{Host, short};
+use crate::sampling::request::{
+    check, check_answer, tokens_answered, tokens_asked, tokens_wanted, without_context,
+};
+use crate::sampling::{Budget, Model, Spent, suited};
 use crate::session::Session;
 
 /// Requests for sampling that may come of one call.
@@ -44,11 +46,17 @@ impl Sampling {
         check(&params).map_err(ErrorObject::invalid_params)?;
         let mut facts: Vec<String> = without_context(&mut params).into_iter().collect();
         self.within_bounds()?;
-        let taken = Spent {
-            tokens: tokens_needed(&params),
-            ..Spent::default()
-        };
         let host = self.session.host.clone();
+        let catalog = host.catalog();
+        let own = suited(&catalog.models, params.get("modelPreferences"));
+        let of_app = self.session.app.capabilities().sampling.is_some();
+        let Some(mut by) = By::first(of_app, &own) else {
+            return Err(self.refused(
+                "the app has no model for it, and neither has the person named one",
+                "",
+            ));
+        };
+        let taken = by.need(&params);
         let now = Now::read().seconds;
         host.budgets(|budgets| budgets.take(&self.server, &budget, taken, now))
             .map_err(|over| self.refused(&format!("its budget does not allow it: {over}"), ""))?;
@@ -61,38 +69,40 @@ impl Sampling {
             "it is request {} of {} today, and {} of {} tokens may be used with it",
             spent.requests, budget.requests, spent.tokens, budget.tokens
         ));
-        let model = format!("that of {}", self.session.name());
-        let (params, who) = self.review(Reviewed::Prompt, &model, params, facts).await?;
-        check(&params).map_err(ErrorObject::invalid_params)?;
-        // What a person has written may need more.
-        let needed = tokens_needed(&params);
-        let written = params.to_string();
-        let asked =
-            self.session
-                .app
-                .ask(Method::SamplingCreateMessage, &written, self.place.as_ref());
-        // From here on a model may have been asked.
-        taking.taken = None;
-        let answer = asked.await.map_err(|error| match error.refusal() {
-            Some(refusal) => refusal.clone(),
-            None => {
-                let mut refusal = ErrorObject::internal();
-                refusal.message = format!("The app did not answer: {error}").into();
-                refusal
-            }
-        })?;
-        let answer: Value = serde_json::from_str(&answer)
-            .map_err(|_| self.refused("what the app answered cannot be read", ""))?;
-        let used = Spent {
-            tokens: tokens_used(&params, &answer).min(needed.max(taken.tokens)),
-            ..Spent::default()
+        let prompt = Reviewing {
+            app: self.session.name().to_owned(),
+            server: self.server.clone(),
+            what: Reviewed::Prompt,
+            model: by.name(self.session.name()),
+            others: by.others(&own),
+            content: params,
+            facts,
         };
-        host.budgets(|budgets| budgets.settle(&self.server, taken, used, Now::read().seconds));
+        let (params, used, who) = self.review(prompt).await?;
+        if let Some(model) = used.and_then(|name| own.iter().find(|model| model.name == name)) {
+            by = By::Own(model);
+        }
+        check(&params).map_err(ErrorObject::invalid_params)?;
+        // What a person has written may need more, and so may another model: that is theirs to say.
+        let needed = by.need(&params);
+        taking.taken = None;
+        host.budgets(|budgets| budgets.settle(&self.server, taken, needed, Now::read().seconds));
+        let written = params.to_string();
+        let (answer, tokens) = self.ask(&by, &params, &written).await?;
+        let used = by.used(&params, &answer, tokens);
+        host.budgets(|budgets| budgets.settle(&self.server, needed, used, Now::read().seconds));
         let model = answer.get("model").and_then(Value::as_str);
         let model = model.unwrap_or_default().to_owned();
-        let (answer, also) = self
-            .review(Reviewed::Answer, &model, answer, Vec::new())
-            .await?;
+        let result = Reviewing {
+            app: self.session.name().to_owned(),
+            server: self.server.clone(),
+            what: Reviewed::Answer,
+            model: model.clone(),
+            others: Vec::new(),
+            content: answer,
+            facts: Vec::new(),
+        };
+        let (answer, _, also) = self.review(result).await?;
         check_answer(&answer).map_err(|why| self.refused(&why, &also))?;
         let mut record = self.record(RecordKind::Host);
         record.digest = host.keyed(&written);
@@ -123,44 +133,61 @@ impl Sampling {
         }
     }
 
-    /// A person sees it, and may write it anew.
+    /// Asks the model: the result, and the tokens that were needed if somebody counted them.
+    async fn ask(
+        &self,
+        by: &By<'_>,
+        params: &Value,
+        written: &str,
+    ) -> Result<(Value, Option<(u64, u64)>), ErrorObject> {
+        let model = match by {
+            By::App => {
+                let method = Method::SamplingCreateMessage;
+                let asked = self.session.app.ask(method, written, self.place.as_ref());
+                let answer = asked.await.map_err(|error| match error.refusal() {
+                    Some(refusal) => refusal.clone(),
+                    None => self.refused(&format!("the app did not answer: {error}"), ""),
+                })?;
+                let answer = serde_json::from_str(&answer)
+                    .map_err(|_| self.refused("what the app answered cannot be read", ""))?;
+                return Ok((answer, None));
+            }
+            By::Own(model) => *model,
+        };
+        let asked = asked_own(&self.session.host, model, params).await;
+        asked.map_err(|why| {
+            let model = &model.name;
+            self.refused(&format!("your model {model} did not answer: {why}"), "")
+        })
+    }
+
+    /// A person sees it, and may write it anew, or have another model asked.
     async fn review(
         &self,
-        what: Reviewed,
-        model: &str,
-        content: Value,
-        facts: Vec<String>,
-    ) -> Result<(Value, String), ErrorObject> {
+        reviewing: Reviewing,
+    ) -> Result<(Value, Option<String>, String), ErrorObject> {
         let host = &self.session.host;
         if host.options.nobody {
             return Err(self.refused("there is nobody to look at it", ""));
         }
-        let topic = Topic::Sampling(Reviewing {
-            app: self.session.name().to_owned(),
-            server: self.server.clone(),
-            what,
-            model: model.to_owned(),
-            content: content.clone(),
-            facts,
-        });
+        let content = reviewing.content.clone();
         let inbox = host.consent.inbox();
-        let ticket = inbox.review(Now::read().seconds, topic);
+        let ticket = inbox.review(Now::read().seconds, Topic::Sampling(reviewing));
         let mut ticket = ticket.map_err(|why| {
-            self.refused(
-                match why {
-                    NotAsked::TooMany => "too much of it waits for the person already",
-                    NotAsked::RefusedBefore => "the person does not want to be asked",
-                },
-                "",
-            )
+            let why = match why {
+                NotAsked::TooMany => "too much of it waits for the person already",
+                NotAsked::RefusedBefore => "the person does not want to be asked",
+            };
+            self.refused(why, "")
         })?;
         let answered = tokio::time::timeout(OPEN_FOR + Duration::from_secs(1), ticket.answer());
         let Ok(Some(resolution)) = answered.await else {
             return Err(self.refused("nobody has looked at it in time", ""));
         };
         match resolution.answer {
-            Answer::Once => Ok((content, resolution.who)),
-            Answer::Edit { arguments } => Ok((arguments, resolution.who)),
+            Answer::Once => Ok((content, None, resolution.who)),
+            Answer::Use { model } => Ok((content, Some(model), resolution.who)),
+            Answer::Edit { arguments } => Ok((arguments, None, resolution.who)),
             Answer::Deny { reason } if !reason.is_empty() => {
                 Err(self.refused(&format!("the person refused it: {reason}"), &resolution.who))
             }
@@ -184,6 +211,81 @@ impl Sampling {
         self.session.host.write(record);
         ErrorObject::new(code::REJECTED_BY_USER, format!("Not sampled: {why}"))
     }
+}
+
+/// Whose model is asked.
+enum By<'m> {
+    App,
+    Own(&'m Model),
+}
+
+impl<'m> By<'m> {
+    fn first(of_app: bool, own: &[&'m Model]) -> Option<Self> {
+        match of_app {
+            true => Some(Self::App),
+            false => own.first().map(|model| Self::Own(model)),
+        }
+    }
+
+    fn name(&self, app: &str) -> String {
+        match self {
+            Self::App => format!("that of {app}"),
+            Self::Own(model) => model.name.clone(),
+        }
+    }
+
+    fn others(&self, own: &[&Model]) -> Vec<String> {
+        let is_this = |model: &Model| matches!(self, Self::Own(this) if this.name == model.name);
+        let others = own.iter().filter(|model| !is_this(model));
+        others.map(|model| model.name.clone()).collect()
+    }
+
+    /// What a request may need.
+    fn need(&self, params: &Value) -> Spent {
+        let (asked, answered) = (tokens_asked(params), tokens_wanted(params));
+        self.spent(asked, answered)
+    }
+
+    /// What it needed; where nobody counted, as far as that can be told.
+    fn used(&self, params: &Value, answer: &Value, counted: Option<(u64, u64)>) -> Spent {
+        let guessed = || (tokens_asked(params), tokens_answered(answer));
+        let (asked, answered) = counted.unwrap_or_else(guessed);
+        self.spent(asked, answered)
+    }
+
+    fn spent(&self, asked: u64, answered: u64) -> Spent {
+        Spent {
+            tokens: asked.saturating_add(answered),
+            money: match self {
+                Self::App => 0,
+                Self::Own(model) => model.cost(asked, answered),
+            },
+            ..Spent::default()
+        }
+    }
+}
+
+/// The result, and the tokens asked and answered if the provider counted them; or why there is none.
+type AskedOwn = Result<(Value, Option<(u64, u64)>), String>;
+
+#[cfg(feature = "models")]
+async fn asked_own(host: &Arc<Host>, model: &Model, params: &Value) -> AskedOwn {
+    let key = match model.key.clone() {
+        None => None,
+        Some(key) => {
+            let host = host.clone();
+            // A keyring may take its time.
+            let key = tokio::task::spawn_blocking(move || host.own_value(&key)).await;
+            Some(key.map_err(|error| error.to_string())??)
+        }
+    };
+    let answered = crate::sampling::provider::ask(model, key.as_deref(), params).await?;
+    Ok((answered.result, answered.tokens))
+}
+
+#[cfg(not(feature = "models"))]
+fn asked_own(_host: &Arc<Host>, _model: &Model, _params: &Value) -> std::future::Ready<AskedOwn> {
+    std::future::ready(Err("this build asks no providers of models".to_owned()))
 }
 
 /// What was taken out of a budget goes back if no model was asked.
