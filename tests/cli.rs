@@ -597,6 +597,81 @@ fn servers_of_other_apps_are_brought_over_after_a_yes() {
 }
 
 #[test]
+fn roots_are_shown_and_changed_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let above = folder.path().canonicalize().unwrap();
+    for name in ["notes", "more"] {
+        std::fs::create_dir(above.join(name)).unwrap();
+    }
+    let (file, notes, more) = (
+        above.join("compere.json"),
+        above.join("notes"),
+        above.join("more"),
+    );
+    let before = "{\n  // mine\n  \"servers\": {\n    \"git\": { \"command\": \"g\" }, // as it is\n    \"files\": { \"command\": \"f\", \"roots\": [\"notes\"] },\n  },\n}\n";
+    // A link to it stays one.
+    let real = above.join("real.json");
+    std::fs::write(&real, before).unwrap();
+    std::os::unix::fs::symlink(&real, &file).unwrap();
+    let roots = |arguments: &[&str]| {
+        let output = Command::new(compere())
+            .arg("roots")
+            .args(arguments)
+            .arg("--file")
+            .arg(&file)
+            .current_dir(&above)
+            .output()
+            .unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+            words,
+        )
+    };
+    assert_eq!(roots(&[]).1, "git has no folder\nfiles may read\n  notes\n");
+    let (good, said, _) = roots(&["files", "--add", "more", "--write"]);
+    assert!(good);
+    assert_eq!(
+        said,
+        format!("files may read and change\n  notes\n  {}\n", more.display())
+    );
+    let text = std::fs::read_to_string(&real).unwrap();
+    assert!(
+        file.is_symlink() && text.contains("// mine") && text.contains("// as it is"),
+        "{text}"
+    );
+    assert!(text.contains("\"write\": true"), "{text}");
+    // By another name of the same folder.
+    let (good, said, _) = roots(&[
+        "files",
+        "--remove",
+        notes.to_str().unwrap(),
+        "--read-only",
+        "--json",
+    ]);
+    assert!(good);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said[0]["roots"], serde_json::json!([more]));
+    assert_eq!(said[0]["write"], false);
+    assert!(roots(&["files", "--remove", "more"]).0);
+    let text = std::fs::read_to_string(&real).unwrap();
+    assert!(
+        !text.contains("roots") && !text.contains("write") && text.contains("// mine"),
+        "{text}"
+    );
+    for wrong in [
+        &["nobody", "--add", "more"][..],
+        &["files", "--add", "nowhere"],
+        &["files", "--remove", "more"],
+    ] {
+        let (good, _, words) = roots(wrong);
+        assert!(!good && !words.is_empty(), "{wrong:?}");
+    }
+    assert_eq!(std::fs::read_to_string(&real).unwrap(), text);
+}
+
+#[test]
 fn a_trace_is_shown_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace");

@@ -280,15 +280,25 @@ async fn providers_fail_and_that_is_said() {
         String::new(),
         elsewhere.to_owned(),
     ];
+    let count = fails.len();
     for fail in fails {
         *provider.fails.lock().unwrap() = Some(fail.clone());
         let ((), said) = tokio::join!(host.pass_samplings(1), call(&app, sample(&json!({}))));
-        assert!(
-            said.contains("your model my-openai did not answer"),
-            "{fail}: {said}"
-        );
-        assert!(!said.contains(KEY), "{said}");
+        // Why is for the person alone.
+        assert!(said.contains("the model did not answer"), "{fail}: {said}");
+        assert!(!said.contains(KEY) && !said.contains("127.0.0.1"), "{said}");
     }
+    let failed = |record: &&Value| {
+        let outcome = record["outcome"].as_str().unwrap_or_default();
+        record["kind"] == "outcome" && outcome.starts_with("no answer: ")
+    };
+    let records = host.records();
+    assert_eq!(records.iter().filter(failed).count(), count);
+    assert!(
+        !records
+            .iter()
+            .any(|record| record.to_string().contains(KEY))
+    );
     // Then it answers again.
     *provider.fails.lock().unwrap() = None;
     let ((), said) = tokio::join!(host.pass_samplings(2), call(&app, sample(&json!({}))));
@@ -298,7 +308,10 @@ async fn providers_fail_and_that_is_said() {
         {"type": "image", "data": "aGk=", "mimeType": "image/png"}}]});
     let before = provider.got.lock().unwrap().len();
     let ((), said) = tokio::join!(host.pass_samplings(1), call(&app, sample(&image)));
-    assert!(said.contains("image cannot be passed on"), "{said}");
+    assert!(said.contains("the model did not answer"), "{said}");
+    let records = host.records();
+    let said = |record: &Value| record.to_string().contains("image cannot be passed on");
+    assert!(records.iter().any(said), "{records:?}");
     assert_eq!(provider.got.lock().unwrap().len(), before);
 }
 

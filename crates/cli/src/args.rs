@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Secret(Secret),
     /// End the host.
     Stop(Stop),
+    /// The folders that your servers work in: show them, or change them.
+    Roots(Roots),
     /// What confined servers may touch.
     Sandbox(Sandbox),
     /// Show the servers that other apps have, and bring them into a file of our own after a yes.
@@ -326,6 +328,35 @@ pub(crate) struct OneServer {
 
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Roots {
+    /// The server; all of them if none is named.
+    pub(crate) server: Option<String>,
+
+    /// It works in this folder too; may be repeated.
+    #[arg(long, value_name = "DIR", requires = "server")]
+    pub(crate) add: Vec<PathBuf>,
+
+    /// It works in this folder no more; may be repeated.
+    #[arg(long, value_name = "DIR", requires = "server")]
+    pub(crate) remove: Vec<PathBuf>,
+
+    /// It may change what is in its folders.
+    #[arg(long, requires = "server", conflicts_with = "read_only")]
+    pub(crate) write: bool,
+
+    /// It may change nothing.
+    #[arg(long, requires = "server")]
+    pub(crate) read_only: bool,
+
+    /// Print them as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) keeps: Keeps,
 }

@@ -16,6 +16,7 @@ pub(crate) mod prompts;
 pub(crate) mod read;
 pub(crate) mod replay;
 pub(crate) mod resources;
+pub(crate) mod roots;
 pub(crate) mod sandbox;
 pub(crate) mod secret;
 pub(crate) mod serve;

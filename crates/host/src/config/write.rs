@@ -1,4 +1,5 @@
-//! Adds servers to our own file, leaving everything else in it as it stands, comments too.
+//! Adds servers to our own file and changes what they may touch, leaving everything else in it as it
+//! stands, comments too.
 
 use jsonc_parser::cst::{CstInputValue, CstRootNode};
 
@@ -27,6 +28,37 @@ pub fn with_servers(text: &str, add: &[Planned]) -> Result<String, String> {
         }
         servers.append(&planned.name, value(planned));
     }
+    Ok(root.to_string())
+}
+
+/// The text of our file with other roots of a server in it, and with or without leave to change what is in
+/// them. The error says what is wrong with the file.
+pub fn with_roots(
+    text: &str,
+    server: &str,
+    roots: &[String],
+    write: bool,
+) -> Result<String, String> {
+    let root = CstRootNode::parse(text, &jsonc::options()).map_err(|error| error.to_string())?;
+    let server = root
+        .object_value()
+        .and_then(|file| file.object_value("servers"))
+        .and_then(|servers| servers.object_value(server))
+        .ok_or_else(|| format!("there is no server {server} in it"))?;
+    let set = |name: &str, value: Option<CstInputValue>| match (server.get(name), value) {
+        (Some(there), Some(value)) => there.set_value(value),
+        (Some(there), None) => there.remove(),
+        (None, Some(value)) => {
+            server.append(name, value);
+        }
+        (None, None) => {}
+    };
+    let list: Vec<CstInputValue> = roots.iter().map(|root| self::text(root)).collect();
+    set(
+        "roots",
+        (!list.is_empty()).then_some(CstInputValue::Array(list)),
+    );
+    set("write", write.then_some(CstInputValue::Bool(true)));
     Ok(root.to_string())
 }
 

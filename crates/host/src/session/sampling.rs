@@ -10,7 +10,7 @@ use compere::proto::Method;
 use compere::text::escape_line;
 use serde_json::Value;
 
-use crate::audit::{Kind as RecordKind, Record};
+use crate::audit::{Durability, Kind as RecordKind, Record};
 use crate::consent::{Answer, NotAsked, Now, OPEN_FOR, Reviewed, Reviewing, Topic};
 use crate::host::{Host, short};
 use crate::sampling::request::{
@@ -88,11 +88,22 @@ impl Sampling {
         taking.taken = None;
         host.budgets(|budgets| budgets.settle(&self.server, taken, needed, Now::read().seconds));
         let written = params.to_string();
-        let (answer, tokens) = self.ask(&by, &params, &written).await?;
+        let mut entry = self.intend(&by, &written, &who).await?;
+        let (answer, tokens) = match self.ask(&by, &params, &written).await {
+            Ok(answered) => answered,
+            Err(Failed { why, error }) => {
+                entry.end(&why);
+                return Err(error);
+            }
+        };
         let used = by.used(&params, &answer, tokens);
         host.budgets(|budgets| budgets.settle(&self.server, needed, used, Now::read().seconds));
         let model = answer.get("model").and_then(Value::as_str);
         let model = model.unwrap_or_default().to_owned();
+        entry.end(&format!(
+            "{model} has answered, about {} tokens",
+            used.tokens
+        ));
         let result = Reviewing {
             app: self.session.name().to_owned(),
             server: self.server.clone(),
@@ -102,21 +113,31 @@ impl Sampling {
             content: answer,
             facts: Vec::new(),
         };
-        let (answer, _, also) = self.review(result).await?;
-        check_answer(&answer).map_err(|why| self.refused(&why, &also))?;
-        let mut record = self.record(RecordKind::Host);
-        record.digest = host.keyed(&written);
-        record.approver = match who == also {
-            true => who,
-            false => format!("{who}; {also}"),
-        };
-        record.outcome = format!(
-            "a model was asked, and its answer given: {}, about {} tokens",
-            escape_line(&model),
-            used.tokens
-        );
-        host.write(record);
+        let (answer, _, who) = self.review(result).await?;
+        check_answer(&answer).map_err(|why| self.refused(&why, &who))?;
         Ok(answer.to_string().into())
+    }
+
+    /// Before a model is asked: on the disk that it is about to be.
+    async fn intend(
+        &self,
+        by: &By<'_>,
+        written: &str,
+        who: &str,
+    ) -> Result<Entry<'_>, ErrorObject> {
+        let host = &self.session.host;
+        let mut record = self.record(RecordKind::Intent);
+        record.name = short(&escape_line(&by.name(self.session.name())));
+        record.digest = host.keyed(written);
+        record.approver = who.to_owned();
+        let mut outcome = self.record(RecordKind::Outcome);
+        outcome.name.clone_from(&record.name);
+        let number = host.append(record, Durability::Synced).await;
+        outcome.of = Some(number.map_err(|error| self.refused(&error.to_string(), who))?);
+        Ok(Entry {
+            sampling: self,
+            outcome: Some(outcome),
+        })
     }
 
     /// A server that asks again and again while it works on one call is not let go on for ever.
@@ -139,26 +160,35 @@ impl Sampling {
         by: &By<'_>,
         params: &Value,
         written: &str,
-    ) -> Result<(Value, Option<(u64, u64)>), ErrorObject> {
+    ) -> Result<(Value, Option<(u64, u64)>), Failed> {
+        let failed = |why: String, words: &str| Failed {
+            why,
+            error: ErrorObject::new(code::REJECTED_BY_USER, format!("Not sampled: {words}")),
+        };
         let model = match by {
             By::App => {
                 let method = Method::SamplingCreateMessage;
                 let asked = self.session.app.ask(method, written, self.place.as_ref());
                 let answer = asked.await.map_err(|error| match error.refusal() {
-                    Some(refusal) => refusal.clone(),
-                    None => self.refused(&format!("the app did not answer: {error}"), ""),
+                    Some(refusal) => Failed {
+                        why: format!("refused by the app ({})", refusal.code),
+                        error: refusal.clone(),
+                    },
+                    None => {
+                        let words = format!("the app did not answer: {error}");
+                        failed(words.clone(), &words)
+                    }
                 })?;
-                let answer = serde_json::from_str(&answer)
-                    .map_err(|_| self.refused("what the app answered cannot be read", ""))?;
+                let words = "what the app answered cannot be read";
+                let answer =
+                    serde_json::from_str(&answer).map_err(|_| failed(words.to_owned(), words))?;
                 return Ok((answer, None));
             }
             By::Own(model) => *model,
         };
         let asked = asked_own(&self.session.host, model, params).await;
-        asked.map_err(|why| {
-            let model = &model.name;
-            self.refused(&format!("your model {model} did not answer: {why}"), "")
-        })
+        // Why is for the person: it may say where their models are.
+        asked.map_err(|why| failed(format!("no answer: {why}"), "the model did not answer"))
     }
 
     /// A person sees it, and may write it anew, or have another model asked.
@@ -210,6 +240,33 @@ impl Sampling {
         record.approver = by.to_owned();
         self.session.host.write(record);
         ErrorObject::new(code::REJECTED_BY_USER, format!("Not sampled: {why}"))
+    }
+}
+
+/// Why there is no answer: for the record, and for the server.
+struct Failed {
+    why: String,
+    error: ErrorObject,
+}
+
+/// The record of a request to a model. If nobody waits for its end, that is said too.
+struct Entry<'s> {
+    sampling: &'s Sampling,
+    outcome: Option<Record>,
+}
+
+impl Entry<'_> {
+    fn end(&mut self, outcome: &str) {
+        if let Some(mut record) = self.outcome.take() {
+            record.outcome = short(&escape_line(outcome));
+            self.sampling.session.host.write(record);
+        }
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.end("withdrawn; outcome unknown");
     }
 }
 
