@@ -244,9 +244,9 @@ fn claude_code() {
     assert_eq!(
         api.notes,
         [
-            Note::GrantsNothing("alwaysLoad".to_owned()),
             Note::SignIn("oauth".to_owned()),
             Note::NotRead("timeout".to_owned()),
+            Note::GrantsNothing("alwaysLoad".to_owned()),
         ]
     );
     let (launch, unresolved) = api.launch.resolve(api.dialect, &surroundings());
