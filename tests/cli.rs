@@ -596,6 +596,128 @@ fn servers_of_other_apps_are_brought_over_after_a_yes() {
     assert_eq!(names(&found), ["fs-cursor"]);
 }
 
+/// Each app gets the host as one of its servers, and its file back as it was.
+#[test]
+fn apps_are_pointed_at_the_host_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let state = folder.path().join("state");
+    let json = |key: &str| {
+        format!(
+            "{{\n\t// as it is\r\n  \"z\" : 1,   \"{key}\": {{ \"a\": {{\"command\": \"b\"}}, }},\n}}"
+        )
+    };
+    let toml = "model = 'x' # as it is\n\n[mcp_servers.a]\ncommand = \"b\"\n\n[other]\nk = 1";
+    let apps = [
+        (
+            "claude-desktop",
+            ".config/Claude/claude_desktop_config.json",
+            json("mcpServers"),
+        ),
+        ("claude-code", ".claude.json", json("mcpServers")),
+        ("cursor", ".cursor/mcp.json", json("mcpServers")),
+        ("vscode", ".config/Code/User/mcp.json", json("servers")),
+        (
+            "windsurf",
+            ".codeium/windsurf/mcp_config.json",
+            json("mcpServers"),
+        ),
+        ("codex", ".codex/config.toml", toml.to_owned()),
+        ("gemini", ".gemini/settings.json", json("mcpServers")),
+        ("zed", ".config/zed/settings.json", json("context_servers")),
+        ("opencode", ".config/opencode/opencode.json", json("mcp")),
+    ];
+    let run = |arguments: &[&str]| {
+        let output = Command::new(compere())
+            .args(arguments)
+            .arg("--state")
+            .arg(&state)
+            .current_dir(folder.path())
+            .env_clear()
+            .env("HOME", &home)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    for (app, path, before) in &apps {
+        let path = home.join(path);
+        // Where there is no file yet it is made, and goes again.
+        let (good, said) = run(&["install", app, "--yes"]);
+        assert!(good && said.contains("compere install"), "{app}: {said}");
+        assert!(
+            std::fs::read_to_string(&path).unwrap().contains("connect"),
+            "{app}"
+        );
+        assert!(run(&["install", app, "--undo"]).0);
+        assert!(!path.exists(), "{app}");
+        std::fs::write(&path, before).unwrap();
+        // Without a yes nothing is done.
+        let (good, said) = run(&["install", app]);
+        assert!(
+            good && said.contains("Nothing was changed"),
+            "{app}: {said}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), *before, "{app}");
+        let (good, said) = run(&["install", app, "--yes"]);
+        assert!(good, "{app}: {said}");
+        let after = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            after.contains("as it is") && after.contains("--app") && after.contains(app),
+            "{app}: {after}"
+        );
+        // Once is enough.
+        assert!(!run(&["install", app, "--yes"]).0, "{app}");
+        // The app's own reader of it: our import finds it there.
+        let found = Command::new(compere())
+            .args(["import", "--json"])
+            .current_dir(folder.path())
+            .env_clear()
+            .env("HOME", &home)
+            .output()
+            .unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        let found: Value = serde_json::from_str(&found).unwrap();
+        let files = found["files"].as_array().unwrap();
+        let of_app = files
+            .iter()
+            .find(|file| file["file"]["path"] == path.to_str().unwrap());
+        let servers = of_app.unwrap()["servers"].as_array().unwrap();
+        assert!(
+            servers.iter().any(|server| server["name"] == "compere"),
+            "{app}: {servers:?}"
+        );
+        // Byte for byte.
+        assert!(run(&["install", app, "--undo"]).0, "{app}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), *before, "{app}");
+        assert!(!run(&["install", app, "--undo"]).0, "{app}");
+    }
+    // What somebody has changed since stays.
+    let path = home.join(".cursor/mcp.json");
+    assert!(run(&["install", "cursor", "--yes"]).0);
+    let changed = std::fs::read_to_string(&path)
+        .unwrap()
+        .replace("\"z\" : 1", "\"z\" : 2");
+    std::fs::write(&path, changed).unwrap();
+    let (good, said) = run(&["install", "cursor", "--undo"]);
+    assert!(good && said.contains("the rest stays"), "{said}");
+    let after = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        after.contains("\"z\" : 2") && !after.contains("connect"),
+        "{after}"
+    );
+    let (good, said) = run(&["install", "goose", "--yes"]);
+    assert!(
+        !good && said.contains("YAML") && said.contains("connect --app goose"),
+        "{said}"
+    );
+    assert!(!run(&["install", "nothing"]).0);
+}
+
 #[test]
 fn roots_are_shown_and_changed_in_the_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -104,6 +104,8 @@ pub(crate) enum Command {
     Sandbox(Sandbox),
     /// Show the servers that other apps have, and bring them into a file of our own after a yes.
     Import(Import),
+    /// Let an app use this host: puts it into the app's file, after a yes.
+    Install(Install),
     /// Your rules on what may be done: what they say of a call.
     Policy(Policy),
     /// What happened: every call, refusal and decision, and whether that is what was written.
@@ -185,6 +187,20 @@ pub(crate) struct Keeps {
     /// The file with your servers and rules, instead of the one in your settings.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+}
+
+impl Keeps {
+    /// The same, for another command of ours.
+    pub(crate) fn arguments(&self) -> std::io::Result<Vec<String>> {
+        let mut arguments = Vec::new();
+        for (option, path) in [("--state", &self.state), ("--file", &self.file)] {
+            if let Some(path) = path {
+                arguments.push(option.to_owned());
+                arguments.push(std::path::absolute(path)?.to_string_lossy().into_owned());
+            }
+        }
+        Ok(arguments)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -381,6 +397,23 @@ pub(crate) enum SandboxCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// The app: claude-desktop, claude-code, cursor, vscode, windsurf, codex, gemini, zed or opencode.
+    pub(crate) app: String,
+
+    /// Take it back: the file is what it was, byte for byte, if nobody has changed it since.
+    #[arg(long)]
+    pub(crate) undo: bool,
+
+    /// Do so without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ pub(crate) mod connect;
 pub(crate) mod doctor;
 pub(crate) mod import;
 pub(crate) mod info;
+pub(crate) mod install;
 pub(crate) mod ping;
 pub(crate) mod policy;
 pub(crate) mod prompts;

@@ -100,6 +100,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Grants(grants) => commands::status::grants(&grants),
         Command::Token(token) => commands::up::token(&token.keeps, &token.app),
         Command::Retry(of) => commands::status::retry(&of),
+        Command::Install(install) => commands::install::run(install).await,
         Command::Roots(roots) => commands::roots::run(&roots),
         Command::Secret(secret) => commands::secret::run(&secret.command),
         Command::Update(of) => commands::status::update(&of),

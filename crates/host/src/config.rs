@@ -7,6 +7,7 @@
 pub mod dialect;
 pub mod expand;
 pub mod import;
+pub mod install;
 pub(crate) mod jsonc;
 mod others;
 pub mod places;

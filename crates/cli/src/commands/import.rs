@@ -80,7 +80,8 @@ pub(crate) async fn run(import: Import) -> Result<ExitCode, Failure> {
     } else {
         output::text(&describe(&seen, &plan, &own))?;
     }
-    if plan.add.is_empty() || !(import.yes || agreed(&own, plan.add.len()).await) {
+    let question = format!("Add {} to {}?", plan.add.len(), own.display());
+    if plan.add.is_empty() || !(import.yes || agreed_to(&question, "compere import --yes").await) {
         return Ok(ExitCode::SUCCESS);
     }
     write(&own, &text, &plan.add)?;
@@ -292,17 +293,14 @@ fn as_json(seen: &[Seen], plan: &Plan, own: &Path) -> Value {
     json!({"files": files, "to": own, "add": add, "same": same})
 }
 
-/// A person says yes, in full; anything else is no.
-async fn agreed(own: &Path, count: usize) -> bool {
+/// A person says yes, in full; anything else is no. `how` does it without asking.
+pub(crate) async fn agreed_to(question: &str, how: &str) -> bool {
     let Some(person) = Person::present(&ProgressLine::on_stderr()) else {
         let mut stderr = std::io::stderr().lock();
-        let _ = writeln!(
-            stderr,
-            "Nothing was changed. To do it: compere import --yes"
-        );
+        let _ = writeln!(stderr, "Nothing was changed. To do it: {how}");
         return false;
     };
-    let question = format!("Add {count} to {}? Type yes or no: ", own.display());
+    let question = format!("{question} Type yes or no: ");
     let answer = person.ask(move || {
         let mut stderr = std::io::stderr().lock();
         let _ = write!(stderr, "{question}");

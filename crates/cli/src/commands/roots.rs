@@ -1,8 +1,6 @@
 //! `compere roots`: the folders that servers work in, shown and changed in the person's file. The host reads
 //! the file again by itself; a server whose folders are others waits for the person.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,6 +11,7 @@ use compere_host::config::{HostFile, Settings};
 
 use crate::args::Roots;
 use crate::commands::import::text_of;
+use crate::commands::install::replace;
 use crate::failure::Failure;
 use crate::{hosted, output};
 
@@ -104,25 +103,4 @@ fn shown(servers: &[(&str, &Settings)], as_json: bool) -> Result<ExitCode, Failu
     }
     output::text(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Another text for a file, whole or not at all. A link stays one.
-fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let real = path.canonicalize()?;
-    let beside = real.with_extension(format!("json.{}", std::process::id()));
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.set_permissions(std::fs::metadata(&real)?.permissions())?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&beside, &real));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    Ok(written?)
 }

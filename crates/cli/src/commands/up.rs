@@ -203,7 +203,7 @@ fn welcome(host: &Arc<Host>, up: &Up, http: Option<&str>) -> Result<String, Fail
         }
     }
     lines.push(String::new());
-    lines.push("To let an app use all of this, paste into".to_owned());
+    lines.push("To let an app use all of this:  compere install APP, or paste into".to_owned());
     lines.extend(to_paste(up)?);
     if let Some(address) = http {
         lines.push(format!(
@@ -248,13 +248,7 @@ fn to_paste(up: &Up) -> Result<Vec<String>, Failure> {
     let own = std::env::current_exe()?.to_string_lossy().into_owned();
     let more = |app: &str| {
         let mut arguments = vec!["connect".to_owned(), "--app".to_owned(), app.to_owned()];
-        let named = [("--state", &up.keeps.state), ("--file", &up.keeps.file)];
-        for (option, path) in named {
-            if let Some(path) = path {
-                arguments.push(option.to_owned());
-                arguments.push(std::path::absolute(path)?.to_string_lossy().into_owned());
-            }
-        }
+        arguments.extend(up.keeps.arguments()?);
         Ok::<_, std::io::Error>(arguments)
     };
     let entry = |app: &str| {
