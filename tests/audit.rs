@@ -40,6 +40,12 @@ async fn close(log: Log, folder: &Path) {
     let last = log.append(record(0), Durability::Synced).await.unwrap();
     drop(log);
     assert_eq!(verify(folder, &[]).unwrap().records, last);
+    // How far it goes is noted beside it at the end.
+    compere_tests::until("the note", || {
+        let head = std::fs::read_to_string(folder.join(HEAD)).unwrap();
+        head.starts_with(&format!("{last:020} "))
+    })
+    .await;
 }
 
 fn segment(folder: &Path) -> PathBuf {

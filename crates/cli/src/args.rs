@@ -48,6 +48,45 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+/// What programs start, and often: read without making all that could be typed.
+#[derive(Debug, Parser)]
+#[command(name = "compere", version)]
+struct Started {
+    /// Say more on standard error; twice for everything.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: StartedCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StartedCommand {
+    /// Serve a built-in server on standard input and output, or over HTTP.
+    Serve(Serve),
+    /// What an app starts to use the host: standard input and output, as any server.
+    Connect(Connect),
+}
+
+impl Arguments {
+    /// What was typed. Ends the program if that is nothing, or a question.
+    pub(crate) fn read() -> Self {
+        let first = std::env::args_os().nth(1);
+        let is_started = first.is_some_and(|word| word == "serve" || word == "connect");
+        if !is_started {
+            return Self::parse();
+        }
+        let started = Started::parse();
+        Self {
+            verbose: started.verbose,
+            command: match started.command {
+                StartedCommand::Serve(serve) => Command::Serve(serve),
+                StartedCommand::Connect(connect) => Command::Connect(connect),
+            },
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve a built-in server on standard input and output, or over HTTP.

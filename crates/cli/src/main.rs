@@ -25,8 +25,6 @@ mod target;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::{Arguments, Bridge, Command, Serve};
 use crate::failure::Failure;
 
@@ -39,7 +37,7 @@ fn main() -> ExitCode {
     {
         return compere_host::sandbox::launch(words);
     }
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     let level = match arguments.verbose {
         // What happens between two others is nowhere else to be seen.
         0 if matches!(arguments.command, Command::Bridge(_) | Command::Up(_)) => {
