@@ -476,7 +476,8 @@ impl Host {
         with(&surroundings)
     }
 
-    /// The same as launching, without keeping others waiting: programs are read from their first to their last byte.
+    /// How a server would be started now, found out without keeping others waiting: programs are read from
+    /// their first to their last byte. What a person agreed to have fetched is fetched.
     pub(crate) async fn launching_now(
         self: Arc<Self>,
         server: &Arc<Server>,
@@ -510,9 +511,12 @@ impl Host {
         for running in server.take_all() {
             running.close().await;
         }
-        let found = self.clone().launching_apart(server).await;
-        self.look_at(server);
-        found
+        // Every file of it is read, and a keyring may take its time.
+        let (host, looked_at) = (self, server.clone());
+        let looked = tokio::task::spawn_blocking(move || host.look_at(&looked_at)).await;
+        looked.map_err(|error| error.to_string())?;
+        let found = server.launching()?;
+        Ok(Launching::clone(&found))
     }
 
     async fn launching_apart(self: Arc<Self>, server: &Arc<Server>) -> Result<Launching, String> {
