@@ -36,7 +36,13 @@ const SCHEMAS: [(&str, &str); 5] = [
     ),
 ];
 
-const NPM: [&str; 4] = ["npm-servers", "npm-sdk-2", "npm-sdk-new", "npm-sdk-old"];
+const NPM: [&str; 5] = [
+    "npm-browser",
+    "npm-servers",
+    "npm-sdk-2",
+    "npm-sdk-new",
+    "npm-sdk-old",
+];
 /// The folder of the conformance suite and of the node that it needs.
 const CONFORMANCE: &str = "conformance";
 const PYTHON: [&str; 6] = [

@@ -15,9 +15,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("compere", &["compere-proto", "compere-macros"]),
     ("compere-servers", &["compere"]),
     ("compere-host", &["compere"]),
+    ("compere-console", &["compere", "compere-host"]),
     (
         "compere-cli",
-        &["compere", "compere-host", "compere-servers"],
+        &[
+            "compere",
+            "compere-console",
+            "compere-host",
+            "compere-servers",
+        ],
     ),
     ("compere-testkit", &["compere", "compere-proto"]),
 ];

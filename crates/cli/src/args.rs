@@ -135,6 +135,8 @@ pub(crate) enum Command {
     Update(OneServer),
     /// Keep secrets for servers, in the keyring of your system where there is one.
     Secret(Secret),
+    /// A link to the page of the host in a browser, good once.
+    Console(Console),
     /// End the host.
     Stop(Stop),
     /// The folders that your servers work in: show them, or change them.
@@ -257,6 +259,14 @@ pub(crate) struct Up {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) http: Option<SocketAddr>,
 
+    /// Where the page for your browser is, once you want it: an address of this machine.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) page: SocketAddr,
+
+    /// Open the page in your browser.
+    #[arg(long)]
+    pub(crate) open: bool,
+
     /// Be the server of one app on standard input and output, and end with it.
     #[arg(long)]
     pub(crate) stdio: bool,
@@ -376,6 +386,16 @@ pub(crate) struct OneSecret {
 pub(crate) struct OneServer {
     /// The server.
     pub(crate) server: String,
+
+    #[command(flatten)]
+    pub(crate) keeps: Keeps,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Console {
+    /// Open it in your browser.
+    #[arg(long)]
+    pub(crate) open: bool,
 
     #[command(flatten)]
     pub(crate) keeps: Keeps,

@@ -7,6 +7,7 @@ pub(crate) mod call;
 pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod connect;
+pub(crate) mod console;
 pub(crate) mod doctor;
 pub(crate) mod import;
 pub(crate) mod info;

@@ -128,7 +128,7 @@ impl Desk {
                 Ok(Event::Ended(why)) => return Ok(Left::Host(why)),
                 Ok(Event::Questions(questions)) => {
                     self.questions = questions;
-                    self.turn_to_next();
+                    self.turn_to_next(orders)?;
                     if once && self.shown.is_none() {
                         self.say("Nothing waits for you.");
                         return Ok(Left::Person);
@@ -159,20 +159,27 @@ impl Desk {
     }
 
     /// Shows the next question, unless one is on the screen that still waits.
-    fn turn_to_next(&mut self) {
+    fn turn_to_next(&mut self, orders: &mut Connection) -> Result<(), Failure> {
         if self.current().is_some() {
-            return;
+            return Ok(());
         }
-        if self.shown.take().is_some() {
+        if let Some(id) = self.shown.take() {
             self.rest.clear();
-            self.say("That question is answered, or over.");
+            let order = Order::Ended { id };
+            let words = match orders.order(&order).map_err(hosted::failure)? {
+                Reply::Ended(Some(how)) => format!("Question {id}: {how}."),
+                _ => format!("Question {id} is over."),
+            };
+            self.say(&words);
         }
         let skipped = &self.skipped;
         let next = self
             .questions
             .iter()
             .find(|question| !skipped.contains(&question.id));
-        let Some(next) = next.cloned() else { return };
+        let Some(next) = next.cloned() else {
+            return Ok(());
+        };
         self.shown = Some(next.id);
         let mut lines = shown(&next);
         self.rest = lines.split_off(lines.len().min(PAGE));
@@ -183,6 +190,7 @@ impl Desk {
         }
         self.quiet_until = Instant::now() + GUARD;
         self.is_quiet = true;
+        Ok(())
     }
 
     fn prompt(&mut self) {
@@ -220,7 +228,7 @@ impl Desk {
             self.skipped.push(question.id);
             self.shown = None;
             self.rest.clear();
-            self.turn_to_next();
+            self.turn_to_next(orders)?;
             return Ok(true);
         }
         if word == "more" && !self.rest.is_empty() {
@@ -259,7 +267,7 @@ impl Desk {
                 self.shown = None;
                 self.rest.clear();
                 self.questions.retain(|other| other.id != question.id);
-                self.turn_to_next();
+                self.turn_to_next(orders)?;
             }
         }
         Ok(true)
@@ -297,6 +305,7 @@ fn answer(question: &Question, word: &str, rest: &str, seen: bool) -> Result<Ans
             "edit" => edited(rest),
             "use" => Ok(Answer::Use {
                 model: rest.to_owned(),
+                arguments: None,
             }),
             _ => Err(wrong()),
         },

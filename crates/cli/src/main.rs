@@ -102,6 +102,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Roots(roots) => commands::roots::run(&roots),
         Command::Secret(secret) => commands::secret::run(&secret.command),
         Command::Update(of) => commands::status::update(&of),
+        Command::Console(console) => commands::console::run(&console),
         Command::Stop(stop) => commands::status::stop(&stop),
         Command::Sandbox(sandbox) => commands::sandbox::run(&sandbox),
         Command::Import(import) => commands::import::run(import).await,

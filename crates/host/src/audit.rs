@@ -27,3 +27,5 @@ pub use verify::{Broken, Summary, verify};
 
 /// A record that was only written is on the disk after so long.
 pub const SYNCED_WITHIN: Duration = Duration::from_millis(50);
+/// The name of the index of a log, in the folder of the state.
+pub const INDEX: &str = "audit.index";

@@ -12,6 +12,7 @@ pub(crate) mod jsonc;
 mod others;
 pub mod places;
 pub mod read;
+pub mod roots;
 pub mod settings;
 pub mod write;
 

@@ -15,8 +15,8 @@ mod wanted;
 pub use approved::{Approved, Outgoing, Stale};
 pub use grants::{Covers, Grant, Grants, Lasts, NotGranted};
 pub use inbox::{
-    Answer, Asking, Inbox, NotAsked, Offered, Question, Rejected, Resolution, Reviewed, Reviewing,
-    Ticket, Topic,
+    Answer, Asking, Ended, Inbox, NotAsked, Offered, Question, Rejected, Resolution, Reviewed,
+    Reviewing, Ticket, Topic,
 };
 pub use judge::{Consent, Judged, Keep, Now, Refused};
 pub use shape::shape_of;

@@ -13,13 +13,13 @@ mod call;
 mod serve;
 
 pub use call::{Connection, DoorError, connect_app};
-pub use serve::serve;
+pub use serve::{Page, serve};
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::consent::{Answer, Grant, Question};
+use crate::consent::{Answer, Ended, Grant, Question};
 use crate::host::Status;
 
 /// What both sides must have in common.
@@ -69,6 +69,11 @@ pub enum Order {
         /// By which door.
         door: String,
     },
+    /// How did a question end?
+    Ended {
+        /// Which.
+        id: u64,
+    },
     /// What was granted?
     Grants,
     /// Take a grant back.
@@ -95,6 +100,8 @@ pub enum Order {
         /// Which.
         server: String,
     },
+    /// A link to the page of the host in a browser, good for one visitor.
+    Page,
     /// A line whenever questions come or go, or servers change.
     Watch,
     /// End.
@@ -111,6 +118,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// What waits.
     Questions(Vec<Question>),
+    /// How a question ended; `None` if it is open or forgotten.
+    Ended(Option<Ended>),
     /// What was granted.
     Grants(Vec<Grant>),
     /// It is done; what there is to say of it.

@@ -1,7 +1,7 @@
 //! Bytes as text.
 
 /// Two small letters for each byte.
-pub(crate) fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         for half in [byte >> 4, byte & 15] {

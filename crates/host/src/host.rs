@@ -25,9 +25,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::audit::{Durability, Kind as RecordKind, Log, LogError, Opened, Record};
+use crate::config::roots::Change;
 use crate::config::{AppSettings, Entry, Fault, HostFile, Surroundings};
 use crate::consent::{
-    Answer, Consent, Grant, HOLD, Now, Question, Rejected, Resolution, Reviewed, Topic,
+    Answer, Consent, Ended, Grant, HOLD, Now, Question, Rejected, Resolution, Reviewed, Topic,
 };
 use crate::hex;
 use crate::host::approvals::{same_definitions, same_launch};
@@ -544,6 +545,14 @@ impl Host {
         self.consent.inbox().questions(Now::read().seconds)
     }
 
+    /// How a question ended, if it has and that is remembered.
+    pub fn end_of(&self, id: u64) -> Option<Ended> {
+        match self.consent.inbox().rejected(id) {
+            Rejected::Ended(how) => Some(how),
+            _ => None,
+        }
+    }
+
     /// Told when questions come and go.
     pub fn question_changes(&self) -> watch::Receiver<u64> {
         self.consent.inbox().changes()
@@ -554,7 +563,7 @@ impl Host {
         let now = Now::read();
         let questions = self.consent.inbox().questions(now.seconds);
         let question = questions.iter().find(|question| question.id == id);
-        let question = question.ok_or(Rejected::Gone)?;
+        let question = question.ok_or_else(|| self.consent.inbox().rejected(id))?;
         let (server, is_launch) = match &question.topic {
             Topic::Call(asking) => {
                 let question = self.consent.answer(id, answer, who, now)?;
@@ -564,7 +573,7 @@ impl Host {
                 record.method.clone_from(&asking.method);
                 record.name.clone_from(&asking.name);
                 record.approver = who.to_owned();
-                record.outcome = said(answer).to_owned();
+                record.outcome = answer.words().to_owned();
                 record.view = format!("question {}", question.id);
                 self.write(record);
                 self.epoch.send_modify(|epoch| *epoch += 1);
@@ -581,7 +590,7 @@ impl Host {
                     Reviewed::Answer => "what is answered".to_owned(),
                 };
                 record.approver = who.to_owned();
-                record.outcome = said(answer).to_owned();
+                record.outcome = answer.words().to_owned();
                 self.write(record);
                 return Ok(());
             }
@@ -603,7 +612,11 @@ impl Host {
                     true => same_launch(&server.name),
                     false => same_definitions(&server.name),
                 };
-                self.consent.inbox().withdraw(&same);
+                let how = Ended::Answered {
+                    what: answer.words().to_owned(),
+                    who: who.to_owned(),
+                };
+                self.consent.inbox().end(&same, &how);
                 self.changed();
                 Ok(())
             }
@@ -679,6 +692,14 @@ impl Host {
         self.look_at(&server);
         self.changed();
         true
+    }
+
+    /// Gives a server other folders to work in, in our file.
+    pub fn change_roots(self: &Arc<Self>, server: &str, change: &Change) -> Result<(), String> {
+        let options = &self.options;
+        crate::config::roots::change(&options.machine, &options.file, server, change)?;
+        self.reload();
+        Ok(())
     }
 
     /// A token for an app over HTTP. Only its digest is kept.
@@ -830,20 +851,6 @@ fn keep_grants(folder: &Path, grants: &[Grant]) -> io::Result<()> {
 /// Tokens are long and random: their digest needs no salt, and tells nothing by how long it takes.
 fn token_digest(token: &str) -> String {
     hex::text(&Sha256::digest(token))
-}
-
-/// What an answer was, in a word.
-fn said(answer: &Answer) -> &'static str {
-    match answer {
-        Answer::Once => "allowed once",
-        Answer::Session { .. } => "allowed in this session",
-        Answer::Exactly { .. } => "always allowed for exactly this",
-        Answer::Shape { .. } => "always allowed for this shape",
-        Answer::Edit { .. } => "allowed with other arguments",
-        Answer::Use { .. } => "allowed by another model",
-        Answer::Approve { .. } => "approved",
-        Answer::Deny { .. } => "refused",
-    }
 }
 
 /// A person agreed that it is fetched, and it is not there.

@@ -5,9 +5,8 @@
 //! The keyring is that of the Secret Service, through `secret-tool`: a secret goes through pipes, never
 //! through arguments.
 
-use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -95,24 +94,9 @@ impl Secrets {
                 return Ok(Kept::Keyring);
             }
         }
-        let mut making = DirBuilder::new();
-        making.recursive(true).mode(0o700).create(&self.folder)?;
         let path = self.folder.join(name);
-        let beside = self.folder.join(format!(".{name}.{}", std::process::id()));
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)
-            .and_then(|mut file| {
-                file.write_all(secret.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&beside, &path));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&beside);
-        }
-        written.map(|()| Kept::File(path))
+        crate::files::replace(&path, secret.as_bytes())?;
+        Ok(Kept::File(path))
     }
 
     /// Forgets a secret, wherever it is; whether there was one.
@@ -187,4 +171,14 @@ fn run(tool: &Path, arguments: &[&str], given: Option<&str>) -> io::Result<(bool
 fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// Is what was given what is known? Every letter is compared, wherever they differ.
+pub fn is_same(given: &str, known: &str) -> bool {
+    given.len() == known.len()
+        && given
+            .bytes()
+            .zip(known.bytes())
+            .fold(0, |differs, (one, other)| differs | (one ^ other))
+            == 0
 }

@@ -120,6 +120,19 @@ pub enum Stage {
     Failed(String),
 }
 
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => f.write_str("switched off"),
+            Self::Unusable(why) => write!(f, "cannot be started: {why}"),
+            Self::Waiting => f.write_str("waits for you to approve how it is started"),
+            Self::Ready => f.write_str("ready, not running"),
+            Self::Running(count) => write!(f, "running ({count})"),
+            Self::Failed(why) => write!(f, "failed: {why}"),
+        }
+    }
+}
+
 /// One server of the file.
 pub struct Server {
     /// Its name in the file.

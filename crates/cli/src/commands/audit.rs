@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use compere::serde_json::json;
 use compere::text::escape_line;
-use compere_host::audit::{Index, Kind, Numbered, Reader, Search, verify};
+use compere_host::audit::{INDEX, Index, Kind, Numbered, Reader, Search, verify};
 
 use crate::args::{Audit, AuditCommand, Show, Verify};
 use crate::failure::Failure;
@@ -21,8 +21,6 @@ pub(crate) async fn run(audit: Audit) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The index of the log, in the state folder.
-const INDEX: &str = "audit.index";
 /// How often it is looked whether more has happened.
 const LOOK: Duration = Duration::from_millis(200);
 

@@ -1,9 +1,9 @@
 //! `compere import`: the servers that a person has in the files of other apps, and what it would take
 //! to have them in ours. Nothing is changed without a yes.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,6 +14,8 @@ use compere_host::config::places::Folders;
 use compere_host::config::read::FILE_BYTES;
 use compere_host::config::write::with_servers;
 use compere_host::config::{Dialect, Entry, Launch, Place, Read, Scope, places, read};
+
+use compere_host::files::{create, replace};
 
 use crate::args::Import;
 use crate::failure::Failure;
@@ -333,27 +335,7 @@ fn write(own: &Path, text: &str, add: &[Planned]) -> Result<(), Failure> {
         if let Some(folder) = path.parent() {
             folders.create(folder).map_err(failed(folder))?;
         }
-        new_file(&path, secret.reveal().as_bytes()).map_err(failed(&path))?;
+        create(&path, secret.reveal().as_bytes()).map_err(failed(&path))?;
     }
-    let beside = folder.join(format!(".compere.json.{}", std::process::id()));
-    let written = new_file(&beside, text.as_bytes()).and_then(|()| std::fs::rename(&beside, own));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    written.map_err(failed(own))?;
-    // The name too is to be there after a crash.
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed(folder))
-}
-
-/// A file that only its owner reads; one that is there is not written over.
-fn new_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    replace(own, text.as_bytes()).map_err(failed(own))
 }

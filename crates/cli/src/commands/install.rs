@@ -1,8 +1,7 @@
 //! `compere install APP`: points an app at this host, after a yes, and takes that back exactly.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use compere::serde_json::{self, Value, json};
 use compere_host::config::install::{with_host, without_host};
 use compere_host::config::read::FILE_BYTES;
 use compere_host::config::{Dialect, Folders, Scope, places};
+use compere_host::files::replace;
 
 use crate::args::Install;
 use crate::commands::import::{agreed_to, settings, text_of};
@@ -136,11 +136,11 @@ async fn add(
     let folder = kept.parent().unwrap_or(Path::new("."));
     let mut making = DirBuilder::new();
     making.recursive(true).mode(0o700).create(folder)?;
-    replace(kept, &done.text())?;
+    replace(kept, done.text().as_bytes())?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    replace(&path, &after)?;
+    replace(&path, after.as_bytes())?;
     output::text(&format!(
         "Done. Start {} anew. To take it back: compere install {app} --undo",
         dialect.app()
@@ -156,7 +156,7 @@ fn undo(dialect: Dialect, kept: &Path) -> Result<ExitCode, Failure> {
     let words = match (&now, &done.before) {
         (None, _) => "Its file is gone: there is nothing to take back.".to_owned(),
         (Some(now), Some(before)) if *now == done.after => {
-            replace(&done.path, before)?;
+            replace(&done.path, before.as_bytes())?;
             format!("{} is what it was.", done.path.display())
         }
         (Some(now), None) if *now == done.after => {
@@ -168,7 +168,7 @@ fn undo(dialect: Dialect, kept: &Path) -> Result<ExitCode, Failure> {
             let without =
                 without.map_err(|why| Failure::usage(format!("{}: {why}", done.path.display())))?;
             if let Some(without) = without {
-                replace(&done.path, &without)?;
+                replace(&done.path, without.as_bytes())?;
             }
             format!(
                 "{} was changed since; the server compere is taken out, and the rest stays.",
@@ -179,30 +179,4 @@ fn undo(dialect: Dialect, kept: &Path) -> Result<ExitCode, Failure> {
     std::fs::remove_file(kept)?;
     output::text(&words)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Another text for a file, whole or not at all. A link stays one, and its rights stay; a new file is its
-/// owner's alone.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut beside = real.clone().into_os_string();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            if let Ok(there) = std::fs::metadata(&real) {
-                file.set_permissions(there.permissions())?;
-            }
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&beside, &real));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    Ok(written?)
 }

@@ -1,6 +1,7 @@
 //! `compere status`, `compere grants`, `compere retry`, `compere update`, `compere stop`: what the host has, and what it may not have any
 //! more.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use compere::serde_json::json;
@@ -42,14 +43,10 @@ fn describe(status: &HostStatus) -> String {
         lines.push("No servers. See what there is to bring over with: compere import".to_owned());
     }
     for server in &status.servers {
-        let stage = match &server.stage {
-            Stage::Off => "switched off".to_owned(),
-            Stage::Unusable(why) => format!("cannot be started: {}", escape_line(why)),
-            Stage::Waiting => "waits for you to approve how it is started".to_owned(),
-            Stage::Ready => "ready, not running".to_owned(),
-            Stage::Running(count) => format!("running ({count}), {} KiB", server.memory),
-            Stage::Failed(why) => format!("failed: {}", escape_line(why)),
-        };
+        let mut stage = escape_line(&server.stage.to_string());
+        if matches!(server.stage, Stage::Running(_)) {
+            let _ = write!(stage, ", {} KiB", server.memory);
+        }
         let name = escape_line(&server.name);
         lines.push(format!("{name}  {stage}, {} tools", server.tools));
         if server.waiting > 0 {

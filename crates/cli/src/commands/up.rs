@@ -14,6 +14,7 @@ use compere::server::http::HttpOptions;
 use compere::server::http::bearer::Principal;
 use compere::text::escape_line;
 use compere::transport::stdio::Stdio;
+use compere_console::Console;
 use compere_host::config::places::Folders;
 use compere_host::config::{Place, Scope, places, read};
 use compere_host::door;
@@ -24,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::args::{Keeps, Up};
+use crate::commands::console;
 use crate::commands::import::{settings, text_of};
 use crate::desk::{self, Left};
 use crate::failure::Failure;
@@ -69,7 +71,10 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode, Failure> {
     }
     let gateway = host.gateway()?;
     let stop = Arc::new(Notify::new());
-    let door = door::serve(host.clone(), gateway.clone(), stop.clone())?;
+    let console = Console::new(host.clone(), gateway.clone(), up.page);
+    let page = console.clone();
+    let page: door::Page = Arc::new(move || page.link().map_err(|error| error.to_string()));
+    let door = door::serve(host.clone(), gateway.clone(), stop.clone(), page)?;
     let door = tokio::spawn(door);
     let http = match up.http {
         Some(address) => Some(listen(&host, &gateway, address).await?),
@@ -77,14 +82,18 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode, Failure> {
     };
     tokio::spawn(follow_file(host.clone()));
     if up.background {
-        tokio::spawn(end_unused(host.clone(), stop.clone()));
+        tokio::spawn(end_unused(host.clone(), console.clone(), stop.clone()));
     }
     if !up.stdio && !up.no_ask {
         tokio::spawn(notify(host.clone()));
     }
     let leaving = stop.clone();
     if is_person {
-        say(&welcome(&host, &up, http.as_deref())?);
+        let link = console.link()?;
+        say(&welcome(&host, &up, http.as_deref(), &link)?);
+        if up.open {
+            open_page(&host, console.link()?);
+        }
         let keeps = up.keeps.clone();
         std::thread::spawn(move || {
             match desk::sit(&keeps, false) {
@@ -94,6 +103,9 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode, Failure> {
             leaving.notify_one();
         });
     } else if !up.stdio && !up.background {
+        if up.open {
+            open_page(&host, console.link()?);
+        }
         let ready = json!({
             "ready": true,
             "process": std::process::id(),
@@ -135,6 +147,13 @@ async fn running_already(up: &Up, is_person: bool) -> Result<ExitCode, Failure> 
             .hint("Reach it with: compere connect, compere status, compere approve")
             .hint("or end it with: compere stop"));
     }
+    if up.open {
+        let order = door::Order::Page;
+        if let door::Reply::Done(words) = hosted::order(&up.keeps, &order)? {
+            let link = words.into_iter().next().unwrap_or_default();
+            console::open(&hosted::state(&up.keeps)?, &link)?;
+        }
+    }
     say(
         "A host is running already. What waits for you there is shown here; quit leaves it running.",
     );
@@ -165,7 +184,7 @@ async fn agreed_to_offer(folder: &std::path::Path) -> bool {
 }
 
 /// What a person needs to know, once.
-fn welcome(host: &Arc<Host>, up: &Up, http: Option<&str>) -> Result<String, Failure> {
+fn welcome(host: &Arc<Host>, up: &Up, http: Option<&str>, link: &str) -> Result<String, Failure> {
     let mut lines = vec![String::new()];
     let status = host.status();
     match status.servers.len() {
@@ -211,7 +230,11 @@ fn welcome(host: &Arc<Host>, up: &Up, http: Option<&str>) -> Result<String, Fail
         ));
     }
     lines.push(String::new());
-    lines.push("What waits for you is shown here. quit ends the host.".to_owned());
+    lines.push("In your browser, with a link that is good once and for an hour:".to_owned());
+    lines.push(format!("  {link}"));
+    lines.push("Another one, any time:  compere console".to_owned());
+    lines.push(String::new());
+    lines.push("What waits for you is shown here, and there. quit ends the host.".to_owned());
     Ok(lines.join("\n"))
 }
 
@@ -319,14 +342,24 @@ async fn notify(host: Arc<Host>) {
     }
 }
 
+/// Opens the page in the person's browser, meanwhile.
+fn open_page(host: &Arc<Host>, link: String) {
+    let state = host.state().to_owned();
+    tokio::task::spawn_blocking(move || {
+        if let Err(failure) = console::open(&state, &link) {
+            failure.report();
+        }
+    });
+}
+
 /// Ends a host in the background that no app has used for a while.
-async fn end_unused(host: Arc<Host>, stop: Arc<Notify>) {
+async fn end_unused(host: Arc<Host>, console: Console, stop: Arc<Notify>) {
     let mut unused = Duration::ZERO;
     loop {
         tokio::time::sleep(LOOK).await;
-        match host.app_count() {
-            0 => unused += LOOK,
-            _ => unused = Duration::ZERO,
+        match host.app_count() == 0 && !console.is_watched() {
+            true => unused += LOOK,
+            false => unused = Duration::ZERO,
         }
         if unused >= UNUSED {
             stop.notify_one();

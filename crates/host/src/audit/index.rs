@@ -5,6 +5,7 @@
 //! nothing of it. Whether the records are what was written is for [`verify`](crate::audit::verify()) to
 //! say.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,7 +20,7 @@ use crate::audit::read::{Position, Reader};
 use crate::audit::record::{Kind, Numbered, Record};
 
 /// The version of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// How long another search that brings the index up to date is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Records that are brought in at once.
@@ -33,12 +34,15 @@ CREATE TABLE records (
     app TEXT NOT NULL,
     server TEXT NOT NULL,
     name TEXT NOT NULL,
+    of INTEGER,
+    micros INTEGER,
     segment INTEGER NOT NULL,
     offset INTEGER NOT NULL
 );
 CREATE INDEX by_app ON records (app, number);
 CREATE INDEX by_server ON records (server, name, number);
 CREATE INDEX by_time ON records (at);
+CREATE INDEX by_of ON records (of) WHERE of IS NOT NULL;
 CREATE VIRTUAL TABLE words USING fts5 (said, content='', tokenize='unicode61 remove_diacritics 0');
 CREATE TABLE up_to (segment INTEGER NOT NULL, offset INTEGER NOT NULL, hash BLOB NOT NULL);
 ";
@@ -65,6 +69,15 @@ pub struct Search {
     pub since: u64,
     /// With all of these words, or words that begin so, in what was asked, decided or came of it.
     pub words: Option<String>,
+}
+
+/// When something was done, and how long it took, for a plot of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// When, in microseconds since 1970.
+    pub at: u64,
+    /// How long it took, in microseconds; `None` if it was not done.
+    pub micros: Option<u64>,
 }
 
 /// Why an index cannot be used. The log can be read without it.
@@ -201,7 +214,7 @@ impl Index {
             let mut some = 0;
             {
                 let mut record = change.prepare(
-                    "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 )?;
                 let mut words =
                     change.prepare("INSERT INTO words (rowid, said) VALUES (?1, ?2)")?;
@@ -218,6 +231,8 @@ impl Index {
                         said.app,
                         said.server,
                         said.name,
+                        said.of.map(number),
+                        said.micros.map(number),
                         number(at.segment),
                         number(at.offset),
                     ])?;
@@ -255,30 +270,87 @@ impl Index {
         search: &Search,
         mut each: impl FnMut(Numbered) -> Result<bool, IndexError>,
     ) -> Result<(), IndexError> {
-        let mut query = "SELECT number, segment, offset FROM records WHERE at >= ?".to_owned();
-        let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(number(search.since))];
-        for (column, value) in [
-            ("app", &search.app),
-            ("server", &search.server),
-            ("name", &search.name),
-        ] {
-            if let Some(value) = value {
-                let _ = write!(query, " AND {column} = ?");
-                values.push(Box::new(value.clone()));
+        let asked = Asked::of(search);
+        let query = format!("{FOUND} WHERE {} ORDER BY number", asked.condition);
+        self.found(&query, &asked.values, &mut each)
+    }
+
+    /// Finds records, newest first, at most so many, and only those before a number if one is given.
+    pub fn newest(
+        &self,
+        search: &Search,
+        before: Option<u64>,
+        count: usize,
+    ) -> Result<Vec<Numbered>, IndexError> {
+        let mut asked = Asked::of(search);
+        asked.condition.push_str(" AND number < ?");
+        asked.values.push(Box::new(before.map_or(i64::MAX, number)));
+        let query = format!(
+            "{FOUND} WHERE {} ORDER BY number DESC LIMIT {count}",
+            asked.condition
+        );
+        let mut records = Vec::new();
+        self.found(&query, &asked.values, &mut |record| {
+            records.push(record);
+            Ok(true)
+        })?;
+        Ok(records)
+    }
+
+    /// What came of intents, by their numbers.
+    pub fn outcomes(&self, of: &[u64]) -> Result<BTreeMap<u64, Numbered>, IndexError> {
+        let places = vec!["?"; of.len()].join(", ");
+        let query = format!("{FOUND} WHERE of IN ({places}) AND kind = 'outcome'");
+        let values = of.iter().map(|of| Box::new(number(*of)) as Box<dyn ToSql>);
+        let mut outcomes = BTreeMap::new();
+        self.found(&query, &values.collect::<Vec<_>>(), &mut |record| {
+            if let Some(of) = record.record.of {
+                outcomes.insert(of, record);
             }
-        }
-        if !search.kinds.is_empty() {
-            let places = vec!["?"; search.kinds.len()].join(", ");
-            let _ = write!(query, " AND kind IN ({places})");
-            let kinds = search.kinds.iter();
-            values.extend(kinds.map(|kind| Box::new(kind.as_str()) as Box<dyn ToSql>));
-        }
-        if let Some(words) = search.words.as_deref().and_then(literal) {
-            query.push_str(" AND number IN (SELECT rowid FROM words WHERE words MATCH ?)");
-            values.push(Box::new(words));
-        }
-        query.push_str(" ORDER BY number");
+            Ok(true)
+        })?;
+        Ok(outcomes)
+    }
+
+    /// When the last of what was done was done, and how long it took: newest first, at most so many.
+    pub fn pace(&self, search: &Search, count: usize) -> Result<Vec<Done>, IndexError> {
+        let asked = Asked::of(search);
+        let query = format!(
+            "SELECT at, micros FROM records WHERE {} ORDER BY number DESC LIMIT {count}",
+            asked.condition
+        );
         let mut statement = self.connection.prepare(&query)?;
+        let values: Vec<&dyn ToSql> = asked.values.iter().map(AsRef::as_ref).collect();
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
+        let done = statement.query_map(&values[..], |row| {
+            Ok(Done {
+                at: unsigned(row.get(0)?),
+                micros: row.get::<_, Option<i64>>(1)?.map(unsigned),
+            })
+        })?;
+        Ok(done.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The names that stand in the log: of apps and of servers.
+    pub fn names(&self) -> Result<(Vec<String>, Vec<String>), IndexError> {
+        let all = |column: &str| {
+            let query = format!(
+                "SELECT DISTINCT {column} FROM records WHERE {column} != '' ORDER BY {column} LIMIT 500"
+            );
+            let mut statement = self.connection.prepare(&query)?;
+            let names = statement.query_map([], |row| row.get(0))?;
+            names.collect::<rusqlite::Result<Vec<String>>>()
+        };
+        Ok((all("app")?, all("server")?))
+    }
+
+    fn found(
+        &self,
+        query: &str,
+        values: &[Box<dyn ToSql>],
+        each: &mut dyn FnMut(Numbered) -> Result<bool, IndexError>,
+    ) -> Result<(), IndexError> {
+        let mut statement = self.connection.prepare(query)?;
         let values: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
         let mut rows = statement.query(&values[..])?;
         let mut open: Option<(u64, File)> = None;
@@ -300,6 +372,43 @@ impl Index {
             }
         }
         Ok(())
+    }
+}
+
+/// What every search for records begins with.
+const FOUND: &str = "SELECT number, segment, offset FROM records";
+
+/// A search as the index understands it.
+struct Asked {
+    condition: String,
+    values: Vec<Box<dyn ToSql>>,
+}
+
+impl Asked {
+    fn of(search: &Search) -> Self {
+        let mut condition = "at >= ?".to_owned();
+        let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(number(search.since))];
+        for (column, value) in [
+            ("app", &search.app),
+            ("server", &search.server),
+            ("name", &search.name),
+        ] {
+            if let Some(value) = value {
+                let _ = write!(condition, " AND {column} = ?");
+                values.push(Box::new(value.clone()));
+            }
+        }
+        if !search.kinds.is_empty() {
+            let places = vec!["?"; search.kinds.len()].join(", ");
+            let _ = write!(condition, " AND kind IN ({places})");
+            let kinds = search.kinds.iter();
+            values.extend(kinds.map(|kind| Box::new(kind.as_str()) as Box<dyn ToSql>));
+        }
+        if let Some(words) = search.words.as_deref().and_then(literal) {
+            condition.push_str(" AND number IN (SELECT rowid FROM words WHERE words MATCH ?)");
+            values.push(Box::new(words));
+        }
+        Self { condition, values }
     }
 }
 

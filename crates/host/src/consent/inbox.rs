@@ -3,7 +3,7 @@
 //! Equal questions are one. A question is open until somebody answers it or its time is over, whether
 //! anybody still waits for it or not; the first answer wins.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ const PER_APP: usize = 64;
 const SAMPLINGS: usize = 32;
 /// Refused questions that are remembered for a session.
 const REMEMBERED: usize = 1_024;
+/// Questions of which it is remembered how they ended.
+const ENDS: usize = 256;
 
 /// What a question is about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -173,6 +175,9 @@ pub enum Answer {
     Use {
         /// Which.
         model: String,
+        /// What it is asked instead, if something else.
+        #[serde(default)]
+        arguments: Option<Value>,
     },
     /// Yes to a launch or to definitions, as they were shown.
     Approve {
@@ -193,6 +198,55 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// What it is, in a word.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::Once => "allowed once",
+            Self::Session { .. } => "allowed in this session",
+            Self::Exactly { .. } => "always allowed for exactly this",
+            Self::Shape { .. } => "always allowed for this shape",
+            Self::Edit { .. } => "allowed with other arguments",
+            Self::Use { .. } => "allowed by another model",
+            Self::Approve { .. } => "approved",
+            Self::Deny { .. } => "refused",
+        }
+    }
+}
+
+/// How a question ended, for the doors that still show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "end")]
+pub enum Ended {
+    /// Somebody answered it.
+    Answered {
+        /// What was said, in a word.
+        what: String,
+        /// Who said so, and by which door.
+        who: String,
+    },
+    /// Nobody answered it in its time.
+    Unanswered,
+    /// Nobody waits for it, and nobody can come for it later.
+    Left,
+    /// There is no reason to ask it any more.
+    Withdrawn,
+    /// What it was about is another thing by now, and asked about anew.
+    Replaced,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Answered { what, who } => write!(f, "it was answered already: {what} ({who})"),
+            Self::Unanswered => f.write_str("nobody answered it in time"),
+            Self::Left => f.write_str("nobody waits for it any more"),
+            Self::Withdrawn => f.write_str("there is no reason to ask it any more"),
+            Self::Replaced => f.write_str("what it was about has changed, and is asked about anew"),
+        }
+    }
+}
+
 /// What became of a question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolution {
@@ -205,8 +259,10 @@ pub struct Resolution {
 /// Why an answer does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rejected {
-    /// There is no such question, or it is answered or over.
+    /// There is no such question, or what it is about is gone.
     Gone,
+    /// The question has ended before; how.
+    Ended(Ended),
     /// Such a question is not answered like this.
     Misfit,
     /// It could not be kept; why.
@@ -216,7 +272,8 @@ pub enum Rejected {
 impl std::fmt::Display for Rejected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Gone => f.write_str("the question is answered or over"),
+            Self::Gone => f.write_str("there is no such question any more"),
+            Self::Ended(how) => how.fmt(f),
             Self::Misfit => f.write_str("such a question is not answered like this"),
             Self::NotKept(why) => write!(f, "the answer could not be kept: {why}"),
         }
@@ -263,7 +320,7 @@ impl Drop for Ticket {
         // Nobody can come for it later.
         let is_over = matches!(entry.question.topic, Topic::Sampling(_));
         if is_over && entry.question.waiting == 0 {
-            state.open.remove(&self.id);
+            state.close(self.id, Ended::Left);
             drop(state);
             self.inbox.touch();
         }
@@ -285,6 +342,8 @@ struct State {
     open: BTreeMap<u64, Entry>,
     /// How often a session was refused the same.
     refused: HashMap<(u64, String), usize>,
+    /// How the last questions ended, oldest first.
+    ends: VecDeque<(u64, Ended)>,
 }
 
 #[derive(Debug)]
@@ -347,6 +406,20 @@ impl State {
         };
         self.open.insert(self.last, entry);
         self.last
+    }
+
+    fn close(&mut self, id: u64, how: Ended) -> Option<Entry> {
+        let entry = self.open.remove(&id)?;
+        if self.ends.len() >= ENDS {
+            self.ends.pop_front();
+        }
+        self.ends.push_back((id, how));
+        Some(entry)
+    }
+
+    fn rejected(&self, id: u64) -> Rejected {
+        let end = self.ends.iter().find(|(of, _)| *of == id);
+        end.map_or(Rejected::Gone, |(_, how)| Rejected::Ended(how.clone()))
     }
 }
 
@@ -422,7 +495,7 @@ impl Inbox {
             }
             // Who is about to answer has seen another one.
             let id = entry.question.id;
-            state.open.remove(&id);
+            state.close(id, Ended::Replaced);
         }
         state.open(same, now, topic, None);
         drop(state);
@@ -431,7 +504,17 @@ impl Inbox {
 
     /// There is no reason to ask this any more.
     pub fn withdraw(&self, same: &str) {
-        self.retain(|entry| entry.same != same);
+        self.end(same, &Ended::Withdrawn);
+    }
+
+    /// This question of the host itself has ended like this.
+    pub fn end(&self, same: &str, how: &Ended) {
+        self.close_all(how, |entry| entry.same == same);
+    }
+
+    /// Why a question cannot be answered that is not open: how it ended, if that is remembered.
+    pub fn rejected(&self, id: u64) -> Rejected {
+        self.inner.lock().rejected(id)
     }
 
     /// What is open now, oldest first.
@@ -444,16 +527,24 @@ impl Inbox {
 
     /// Closes those whose time is over.
     pub fn expire(&self, now: u64) {
-        self.retain(|entry| entry.question.until.is_none_or(|until| now < until));
+        self.close_all(&Ended::Unanswered, |entry| {
+            entry.question.until.is_some_and(|until| until <= now)
+        });
     }
 
-    fn retain(&self, stays: impl Fn(&Entry) -> bool) {
+    fn close_all(&self, how: &Ended, ends: impl Fn(&Entry) -> bool) {
         let mut state = self.inner.lock();
-        let before = state.open.len();
-        state.open.retain(|_, entry| stays(entry));
-        let changed = state.open.len() != before;
+        let over: Vec<u64> = state
+            .open
+            .values()
+            .filter(|entry| ends(entry))
+            .map(|entry| entry.question.id)
+            .collect();
+        for id in &over {
+            state.close(*id, how.clone());
+        }
         drop(state);
-        if changed {
+        if !over.is_empty() {
             self.inner.touch();
         }
     }
@@ -469,9 +560,13 @@ impl Inbox {
     ) -> Result<Question, Rejected> {
         self.expire(now);
         let mut state = self.inner.lock();
-        let entry = state.open.get(&id).ok_or(Rejected::Gone)?;
+        let entry = state.open.get(&id).ok_or_else(|| state.rejected(id))?;
         keep(&entry.question, entry.wanted.as_ref())?;
-        let Some(entry) = state.open.remove(&id) else {
+        let how = Ended::Answered {
+            what: resolution.answer.words().to_owned(),
+            who: resolution.who.clone(),
+        };
+        let Some(entry) = state.close(id, how) else {
             return Err(Rejected::Gone);
         };
         if let (Answer::Deny { .. }, Some(wanted)) = (&resolution.answer, &entry.wanted) {

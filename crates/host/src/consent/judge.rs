@@ -208,7 +208,7 @@ impl Consent {
                         Answer::Once | Answer::Edit { .. } | Answer::Deny { .. }
                     );
                     let fits = match (&question.topic, answer) {
-                        (Topic::Sampling(reviewing), Answer::Use { model }) => {
+                        (Topic::Sampling(reviewing), Answer::Use { model, .. }) => {
                             reviewing.others.contains(model)
                         }
                         (Topic::Sampling(_), _) => fits,

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use crate::door::{HELLO_BYTES, Hello, LINE_BYTES, Order, Reply, TOKEN, VERSION, socket};
 use crate::hex;
 use crate::host::Host;
+use crate::secrets::is_same;
 
 /// How long the first line may take.
 const HELLO_TIME: Duration = Duration::from_secs(5);
@@ -28,12 +29,16 @@ const ANCESTORS: usize = 64;
 /// How many may be at the door at once.
 const AT_ONCE: usize = 256;
 
+/// What gives a link to the page of the host in a browser, or says why there is none.
+pub type Page = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
 /// Opens the door. It is served until the future is dropped; `stop` is told when a person asks the host
-/// to end. Needs a tokio runtime.
+/// to end, and `page` is asked for links. Needs a tokio runtime.
 pub fn serve(
     host: Arc<Host>,
     gateway: ServerHandle,
     stop: Arc<Notify>,
+    page: Page,
 ) -> io::Result<impl Future<Output = ()> + Send> {
     let token = hex::text(&host.secret(TOKEN)?);
     let path = socket(host.state());
@@ -44,7 +49,7 @@ pub fn serve(
     }
     let listener = UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(receive(listener, token, host, gateway, stop))
+    Ok(receive(listener, token, host, gateway, stop, page))
 }
 
 async fn receive(
@@ -53,6 +58,7 @@ async fn receive(
     host: Arc<Host>,
     gateway: ServerHandle,
     stop: Arc<Notify>,
+    page: Page,
 ) {
     let room = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
     loop {
@@ -71,6 +77,7 @@ async fn receive(
             host: host.clone(),
             gateway: gateway.clone(),
             stop: stop.clone(),
+            page: page.clone(),
             token: token.clone(),
         };
         tokio::spawn(async move {
@@ -86,6 +93,7 @@ struct Visit {
     host: Arc<Host>,
     gateway: ServerHandle,
     stop: Arc<Notify>,
+    page: Page,
     token: String,
 }
 
@@ -214,6 +222,11 @@ impl Visit {
                 Ok(()) => Reply::Done(Vec::new()),
                 Err(why) => Reply::Refused(why.to_string()),
             },
+            Order::Ended { id } => Reply::Ended(host.end_of(id)),
+            Order::Page => match (self.page)() {
+                Ok(link) => Reply::Done(vec![link]),
+                Err(why) => Reply::Refused(why),
+            },
             Order::Grants => Reply::Grants(host.grants()),
             Order::Revoke { id, door } => match host.revoke(&id, &who(&door)) {
                 Ok(Some(grant)) => Reply::Done(vec![grant.to_string()]),
@@ -317,16 +330,6 @@ fn hello(stream: StdStream) -> io::Result<Received> {
     }
     let hello = serde_json::from_slice(&text).ok();
     Ok((stream, hello, descriptors))
-}
-
-/// Every letter is compared, wherever they differ.
-fn is_same(given: &str, known: &str) -> bool {
-    given.len() == known.len()
-        && given
-            .bytes()
-            .zip(known.bytes())
-            .fold(0, |differs, (one, other)| differs | (one ^ other))
-            == 0
 }
 
 /// Is a process one that `ancestor` started, or one of those did? What cannot be found out counts as yes.

@@ -1,10 +1,17 @@
 //! How the host and its servers stand, for a person to read. Looks, and changes nothing.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use crate::audit::INDEX;
+use crate::consent::Now;
 use crate::host::Host;
 use crate::pins::Kind;
-use crate::servers::Stage;
+use crate::policy::Rule;
+use crate::sampling::{Budget, Spent};
+use crate::servers::{Server, Stage};
 
 /// How a server stands, for a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +55,30 @@ pub struct Status {
 const PROCESSES: usize = 1_000;
 
 impl Host {
+    /// The rules that hold, in their order.
+    pub fn rules(&self) -> Arc<[Rule]> {
+        self.consent.rules()
+    }
+
+    /// What a server may use of models in a day, and what it has used of that today. `None` if sampling is
+    /// off for it.
+    pub fn budget(&self, server: &Server) -> Option<(Budget, Spent)> {
+        let budget = server.entry.settings.sampling?;
+        let now = Now::read().seconds;
+        let spent = self.budgets(|budgets| budgets.spent(&server.name, now));
+        Some((budget, spent))
+    }
+
+    /// The folder of the audit log.
+    pub fn audit_folder(&self) -> PathBuf {
+        self.state().join("audit")
+    }
+
+    /// Where the index of the audit log is kept by whoever searches it.
+    pub fn audit_index(&self) -> PathBuf {
+        self.state().join(INDEX)
+    }
+
     /// How the host stands.
     pub fn status(&self) -> Status {
         let catalog = self.catalog();

@@ -216,7 +216,9 @@ impl Sampling {
         };
         match resolution.answer {
             Answer::Once => Ok((content, None, resolution.who)),
-            Answer::Use { model } => Ok((content, Some(model), resolution.who)),
+            Answer::Use { model, arguments } => {
+                Ok((arguments.unwrap_or(content), Some(model), resolution.who))
+            }
             Answer::Edit { arguments } => Ok((arguments, None, resolution.who)),
             Answer::Deny { reason } if !reason.is_empty() => {
                 Err(self.refused(&format!("the person refused it: {reason}"), &resolution.who))

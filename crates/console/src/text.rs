@@ -1,0 +1,61 @@
+//! Words of servers, apps and models as they may be shown: as text, each sign of which is seen, and which
+//! turns nothing round that stands beside it.
+
+use compere::text::{escape, escape_line};
+use maud::{Markup, html};
+use serde_json::Value;
+
+/// On one line.
+pub(crate) fn line(text: &str) -> Markup {
+    html! { bdi.theirs { (escape_line(text)) } }
+}
+
+/// As it is, line by line.
+pub(crate) fn block(text: &str) -> Markup {
+    html! { pre.theirs tabindex="0" { (escape(text)) } }
+}
+
+/// A value, all of it.
+pub(crate) fn value(value: &Value) -> Markup {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    html! { pre.theirs.json tabindex="0" { (escape(&text)) } }
+}
+
+/// A list of lines, if there are any.
+pub(crate) fn lines(class: &str, lines: &[String]) -> Markup {
+    html! {
+        @if !lines.is_empty() {
+            ul class=(class) {
+                @for text in lines { li { (line(text)) } }
+            }
+        }
+    }
+}
+
+/// A point in time, in seconds since 1970.
+pub(crate) fn moment(seconds: u64) -> Markup {
+    let at = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds));
+    let at = at.map(|at| humantime::format_rfc3339_seconds(at).to_string());
+    let at = at.unwrap_or_else(|| seconds.to_string());
+    html! { time datetime=(at) { (at) } }
+}
+
+/// How long something took, in microseconds.
+pub(crate) fn duration(micros: u64) -> String {
+    let (whole, unit) = match micros {
+        0..1_000 => return format!("{micros} µs"),
+        1_000..1_000_000 => (micros, "ms"),
+        _ => (micros / 1_000, "s"),
+    };
+    match whole / 1_000 {
+        large @ 100.. => format!("{large} {unit}"),
+        small => format!("{small}.{} {unit}", whole % 1_000 / 100),
+    }
+}
+
+/// What can be written into a part of a path.
+pub(crate) fn part(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
+}
