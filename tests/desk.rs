@@ -184,7 +184,7 @@ async fn the_first_door_wins_and_the_other_says_so() {
     terminal.shows("[once]").await;
     let (id, _) = host.waiting_call().await;
     host.answer(id, Answer::Once);
-    terminal.shows("answered, or over").await;
+    terminal.shows("allowed once (local, by a test)").await;
     assert!(waits.await.unwrap().starts_with("OPEN"));
     // The next one comes by itself; a no has its reason.
     terminal.clear();

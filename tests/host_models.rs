@@ -182,12 +182,19 @@ async fn every_provider_is_asked_in_what_it_speaks() {
         assert_eq!(half.others, ["my-anthropic", "my-gemini", "my-ollama"]);
         // A model that the person does not have is no answer.
         let model = "another".to_owned();
-        let reply = host.answer(id, Answer::Use { model });
+        let reply = host.answer(
+            id,
+            Answer::Use {
+                model,
+                arguments: None,
+            },
+        );
         assert!(matches!(reply, Reply::Refused(_)), "{reply:?}");
         let answer = match kind {
             "openai" => Answer::Once,
             kind => Answer::Use {
                 model: format!("my-{kind}"),
+                arguments: None,
             },
         };
         host.answer(id, answer);

@@ -221,7 +221,9 @@ def main():
             result = {"tools": tools()}
         elif method == "tools/call":
             given = params.get("arguments") or {}
-            text = do(given.get("do", "nothing"), given)
+            # A tool that says what it got.
+            is_formed = params["name"] == "formed"
+            text = json.dumps(given) if is_formed else do(given.get("do", "nothing"), given)
             result = {"content": [{"type": "text", "text": text}]}
         else:
             result = {}

@@ -141,6 +141,7 @@ fn soak() -> Outcome {
         .env("COMPERE_KILLS", "10000")
         .env("COMPERE_HISTORIES", "1000000")
         .env("COMPERE_HOST_KILLS", "1000")
+        .env("COMPERE_ROWS", "10000")
         .env("COMPERE_RACE_OPERATIONS", "10000000")
         .env("COMPERE_REQUIRE_SCHEMAS", "1"))
 }

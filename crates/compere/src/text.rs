@@ -8,12 +8,12 @@ use std::fmt::Write;
 /// Makes control characters, escape sequences and invisible or direction-changing characters
 /// visible, as `\u{…}`. Line breaks and tabs stay. Text without any is returned as it is.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_dangerous) {
+    if !text.chars().any(is_unseen) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if is_dangerous(character) {
+        if is_unseen(character) {
             let _ = write!(escaped, "\\u{{{:x}}}", u32::from(character));
         } else {
             escaped.push(character);
@@ -27,7 +27,9 @@ pub fn escape_line(text: &str) -> String {
     escape(text).replace(['\n', '\t'], " ")
 }
 
-fn is_dangerous(character: char) -> bool {
+/// Is this a character that is not seen, or that changes how what stands around it is shown? Line breaks and
+/// tabs are none.
+pub fn is_unseen(character: char) -> bool {
     match character {
         '\n' | '\t' => false,
         _ if character.is_control() => true,

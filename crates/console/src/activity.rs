@@ -135,13 +135,9 @@ fn found(index: &Index, asked: &Asked) -> Result<Found, IndexError> {
 }
 
 fn around(index: &Index, asked: &Asked) -> Result<Around, IndexError> {
-    let done = Search {
-        kinds: vec![Kind::Outcome, Kind::Read, Kind::Refused],
-        ..asked.search.clone()
-    };
     let (apps, servers) = index.names()?;
     Ok(Around {
-        done: index.pace(&done, PLOTTED)?,
+        done: index.pace(&asked.search, PLOTTED)?,
         apps,
         servers,
     })
@@ -274,7 +270,7 @@ fn shown_row(row: &Row) -> Markup {
     };
     let said = [("because ", &record.rule), ("by ", &record.approver)];
     html! {
-        li.row {
+        li.row data-number=(row.record.number) data-open[is_open] {
             span.when { (moment(row.record.at / 1_000_000)) }
             span class={"what " (class)} {
                 @if !record.app.is_empty() { (line(&record.app)) " → " }

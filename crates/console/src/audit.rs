@@ -74,7 +74,7 @@ pub(crate) async fn verify_now(
     let verdict = match verified {
         Ok(Ok(summary)) => html! {
             div.notice role="status" {
-                p { strong { (summary.records) " records, all as they were written." } }
+                p { strong { (summary.records) " records, all of them as they were written." } }
                 @if summary.unfinished > 0 { p { "The last one is not finished, and was promised to nobody." } }
                 p { "Keep this checkpoint elsewhere, and even somebody who writes the whole log anew is found out:" }
                 pre tabindex="0" { (summary.checkpoint().replace(' ', ":")) }

@@ -3,12 +3,13 @@
 //! What is above the buttons is what an answer is to. No button is one that a key presses unasked: where
 //! text is typed, the first button of its form refuses or only does what the text is for.
 
+use compere::text::is_unseen;
 use compere_host::consent::{Asking, Offered, Question, Reviewed, Reviewing, Topic};
 use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::entry::Visit;
-use crate::text::{block, line, lines, moment, value};
+use crate::text::{block, json, line, lines, moment, value};
 
 /// How long an answer may hold, and how that is said.
 pub(crate) const TIMES: [(&str, &str); 5] = [
@@ -72,7 +73,7 @@ pub(crate) fn card(visit: &Visit, question: &Question) -> Markup {
 
 fn call(question: &Question, asking: &Asking, title: &str, place: &str) -> Markup {
     let id = question.id;
-    let edited = serde_json::to_string_pretty(&asking.arguments).unwrap_or_default();
+    let edited = json(&asking.arguments);
     html! {
         h2 id=(title) {
             (line(&asking.app)) " wants " (line(&asking.name)) " of " (line(&asking.server))
@@ -215,6 +216,9 @@ fn sampling(question: &Question, reviewing: &Reviewing, title: &str, place: &str
                         label for=(format!("{}-{id}", part.name)) { (part.heading) }
                         textarea id=(format!("{}-{id}", part.name)) name=(part.name) rows=(rows(text)) {
                             "\n" (text)
+                        }
+                        @if text.contains(is_unseen) {
+                            p.hint { "There are signs in it that are not seen here. Above they are." }
                         }
                     }
                 }

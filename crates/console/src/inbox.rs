@@ -59,7 +59,7 @@ fn first_steps(inner: &Inner, visit: &Visit) -> Markup {
                 p { "There are no servers yet. Bring over those of other apps in a terminal: " code { "compere import" } }
             } @else {
                 p {
-                    a href=(visit.path("servers")) { (status.servers.len()) " servers" } ", "
+                    a href=(visit.path("servers")) { (text::count(status.servers.len(), "server", "servers")) } ", "
                     (running.count()) " running."
                 }
             }

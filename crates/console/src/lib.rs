@@ -19,6 +19,7 @@ mod entry;
 mod form;
 mod guard;
 mod inbox;
+mod listen;
 mod live;
 mod page;
 mod plot;
@@ -105,11 +106,7 @@ impl Console {
         let bound = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let router = router(inner.clone());
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the page is not served any more");
-            }
-        });
+        tokio::spawn(listen::serve(listener, router));
         *address = Some(bound);
         Ok(bound)
     }

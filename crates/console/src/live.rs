@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
+use compere_host::host::Host;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde_json::json;
@@ -15,6 +16,8 @@ use serde_json::json;
 use crate::Inner;
 use crate::entry::Visit;
 
+/// How often it is looked whether more was written down.
+const LOOK: Duration = Duration::from_secs(1);
 /// More often than this a page is told of nothing.
 const PACE: Duration = Duration::from_millis(50);
 
@@ -27,8 +30,8 @@ impl Drop for Watching {
     }
 }
 
-/// Events `questions`, each with the numbers of all that are open and of those that somebody waits for,
-/// and `changes` where servers or apps may stand otherwise.
+/// Events: `questions` with the numbers of all that are open, `changes` where servers or apps may stand
+/// otherwise, `trials` where something came of what is tried, `activity` where more was written down.
 pub(crate) async fn live(
     State(inner): State<Arc<Inner>>,
     _visit: Visit,
@@ -39,10 +42,11 @@ pub(crate) async fn live(
     let changes = inner.host.changes();
     let trials = inner.trials.changes();
     let watching = Watching(inner);
-    let begin = (watching, questions, changes, trials);
+    let seen = watching.0.host.last_record();
+    let begin = (watching, questions, changes, trials, seen);
     let events = unfold(
         begin,
-        |(watching, mut questions, mut changes, mut trials)| async move {
+        |(watching, mut questions, mut changes, mut trials, mut seen)| async move {
             let event = tokio::select! {
                 changed = questions.changed() => {
                     changed.ok()?;
@@ -57,10 +61,25 @@ pub(crate) async fn live(
                     changed.ok()?;
                     Event::default().event("trials").data("{}")
                 }
+                last = more(&watching.0.host, seen) => {
+                    seen = last;
+                    Event::default().event("activity").data(last.to_string())
+                }
             };
             tokio::time::sleep(PACE).await;
-            Some((Ok(event), (watching, questions, changes, trials)))
+            Some((Ok(event), (watching, questions, changes, trials, seen)))
         },
     );
     Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+/// Waits until there are more records than so many.
+async fn more(host: &Host, seen: u64) -> u64 {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let last = host.last_record();
+        if last > seen {
+            return last;
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use compere_host::audit::index::Done;
 use maud::{Markup, html};
 
-use crate::text::{duration, moment};
+use crate::text::{count, duration, moment};
 
 /// Bars.
 const BARS: usize = 60;
@@ -52,10 +52,11 @@ pub(crate) fn plot(done: &[Done]) -> Markup {
     html! {
         figure.plot {
             figcaption {
-                (done.len()) " calls from " (moment(oldest.at / 1_000_000)) " to " (moment(newest.at / 1_000_000))
+                (count(done.len(), "call", "calls")) " from " (moment(oldest.at / 1_000_000)) " to " (moment(newest.at / 1_000_000))
                 @if refused > 0 { ", " (refused) " of them refused" }
                 @if let (Some(half), Some(most)) = (share(&all, HALF), share(&all, MOST)) {
-                    ". Half of the others took at most " (duration(half)) ", 95 of 100 at most " (duration(most))
+                    @let of = if refused > 0 { "of the others" } else { "of them" };
+                    ". Half " (of) " took at most " (duration(half)) ", 95 of 100 at most " (duration(most))
                 }
                 "."
             }

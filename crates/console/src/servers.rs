@@ -144,6 +144,15 @@ fn text_of<'v>(definition: &'v Value, name: &str) -> &'v str {
         .unwrap_or_default()
 }
 
+/// How a description begins, beside a name.
+fn beginning(text: &str) -> Markup {
+    let first = text.lines().find(|line| !line.trim().is_empty());
+    let first: String = first.unwrap_or_default().chars().take(100).collect();
+    html! {
+        @if !first.is_empty() { " " span.optional { (line(&first)) } }
+    }
+}
+
 fn tools(visit: &Visit, server: &Server, base: &str) -> Markup {
     let approvals = server.approvals();
     let tools: Vec<_> = approvals
@@ -159,6 +168,7 @@ fn tools(visit: &Visit, server: &Server, base: &str) -> Markup {
                 details.tool {
                     summary {
                         strong { (line(&item.name)) }
+                        (beginning(text_of(definition, "description")))
                         @if approvals.reads.contains_key(&item.name) { " " span.state { "only reads, you said" } }
                     }
                     (block(text_of(definition, "description")))
@@ -186,7 +196,10 @@ fn prompts(visit: &Visit, server: &Server, base: &str) -> Markup {
                 h2 { "Prompts" }
                 @for (number, (item, Pin { definition, .. })) in prompts.iter().enumerate() {
                     details.tool {
-                        summary { strong { (line(&item.name)) } }
+                        summary {
+                            strong { (line(&item.name)) }
+                            (beginning(text_of(definition, "description")))
+                        }
                         (block(text_of(definition, "description")))
                         form.answers.fields method="post" action=(visit.path(&format!("{base}/try"))) {
                             input type="hidden" name="prompt" value=(item.name);
@@ -222,7 +235,7 @@ fn touches(visit: &Visit, server: &Server, base: &str, way: Option<&Way>) -> Mar
                 ul.roots {
                     @for root in &settings.roots {
                         li {
-                            code { (line(root)) }
+                            code { (line(root)) } " "
                             @if is_own_file {
                                 form.inline method="post" action=(visit.path(&format!("{base}/roots"))) {
                                     input type="hidden" name="remove" value=(root);

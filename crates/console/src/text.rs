@@ -1,7 +1,9 @@
 //! Words of servers, apps and models as they may be shown: as text, each sign of which is seen, and which
 //! turns nothing round that stands beside it.
 
-use compere::text::{escape, escape_line};
+use std::fmt::Write as _;
+
+use compere::text::{escape, escape_line, is_unseen};
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -58,4 +60,29 @@ pub(crate) fn part(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes())
         .collect::<String>()
         .replace('+', "%20")
+}
+
+/// A value as JSON to be changed: what is not seen stands in it as JSON writes such signs.
+pub(crate) fn json(value: &Value) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut seen = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match is_unseen(letter) {
+            false => seen.push(letter),
+            true => {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(seen, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    seen
+}
+
+/// So many of something, in words.
+pub(crate) fn count(count: usize, one: &str, several: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {several}"),
+    }
 }

@@ -214,6 +214,8 @@ impl Inner {
                         let words = progress.message.unwrap_or_default();
                         let words = match progress.total {
                             Some(total) => format!("{} of {total} {words}", progress.progress),
+                            // So little is the host's own way to say that it goes on.
+                            None if progress.progress < 1e-3 => words,
                             None => format!("{} {words}", progress.progress),
                         };
                         told.trials.change(id, |trial| trial.progress = Some(words));
@@ -448,7 +450,7 @@ fn came(visit: &Visit, outcome: &Outcome) -> Markup {
         Outcome::Resources(list) => {
             let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
             html! {
-                h2 { (list.len()) " resources" }
+                h2 { (text::count(list.len(), "resource", "resources")) }
                 ul.resources {
                     @for one in list {
                         @let uri = one.get("uri").and_then(Value::as_str).unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -336,6 +336,11 @@ fn write(own: &Path, text: &str, add: &[Planned]) -> Result<(), Failure> {
             folders.create(folder).map_err(failed(folder))?;
         }
         create(&path, secret.reveal().as_bytes()).map_err(failed(&path))?;
+    }
+    // Which servers somebody has is nobody else's business, and somebody may write secrets into it.
+    if own.exists() {
+        let own_alone = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(own, own_alone).map_err(failed(own))?;
     }
     replace(own, text.as_bytes()).map_err(failed(own))
 }

@@ -123,6 +123,7 @@ const watch = () => {
     if (cards) later(() => refreshCards(open));
     if (trial) later(refreshTrial);
   });
+  live.addEventListener("activity", () => { if (rows) later(refreshRows); });
   live.addEventListener("trials", () => { if (trial) later(refreshTrial); });
   addEventListener("pagehide", () => live.close());
 };
@@ -181,8 +182,26 @@ document.addEventListener("keydown", (event) => {
   list[next].scrollIntoView({ block: "nearest" });
 });
 
-// Older rows come as the end of those that are there comes near.
+// What has happened since is put on top, and what came of a call where it is not known yet.
 const rows = one("[data-live=rows]");
+const refreshRows = async () => {
+  if (new URLSearchParams(location.search).has("before")) return;
+  const fresh = parsed(await get(`${base}/activity/rows${location.search}`));
+  localTimes(fresh);
+  const chunk = one(".chunk", rows);
+  if (!chunk) return rows.replaceChildren(fresh);
+  const newest = Number(one(".row", chunk).dataset.number);
+  const added = [];
+  for (const row of all(".row", fresh)) {
+    const number = Number(row.dataset.number);
+    const known = number <= newest && one(`[data-number="${number}"]`, chunk);
+    if (number > newest) added.push(row);
+    else if (known && "open" in known.dataset) known.replaceWith(row);
+  }
+  chunk.prepend(...added);
+};
+
+// Older rows come as the end of those that are there comes near.
 if (rows) {
   const near = new IntersectionObserver(async (seen) => {
     if (!seen.some((of) => of.isIntersecting)) return;

@@ -76,7 +76,7 @@ pub struct Search {
 pub struct Done {
     /// When, in microseconds since 1970.
     pub at: u64,
-    /// How long it took, in microseconds; `None` if it was not done.
+    /// How long it took, in microseconds; `None` if it was not done, or is not yet.
     pub micros: Option<u64>,
 }
 
@@ -312,11 +312,14 @@ impl Index {
         Ok(outcomes)
     }
 
-    /// When the last of what was done was done, and how long it took: newest first, at most so many.
+    /// When the last of what was found was, and how long it took, or what came of it: newest first, at most
+    /// so many.
     pub fn pace(&self, search: &Search, count: usize) -> Result<Vec<Done>, IndexError> {
         let asked = Asked::of(search);
         let query = format!(
-            "SELECT at, micros FROM records WHERE {} ORDER BY number DESC LIMIT {count}",
+            "SELECT records.at, coalesce(done.micros, records.micros) FROM records
+             LEFT JOIN records AS done ON done.of = records.number AND done.kind = 'outcome'
+             WHERE {} ORDER BY records.number DESC LIMIT {count}",
             asked.condition
         );
         let mut statement = self.connection.prepare(&query)?;
@@ -386,7 +389,7 @@ struct Asked {
 
 impl Asked {
     fn of(search: &Search) -> Self {
-        let mut condition = "at >= ?".to_owned();
+        let mut condition = "records.at >= ?".to_owned();
         let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(number(search.since))];
         for (column, value) in [
             ("app", &search.app),
@@ -394,18 +397,19 @@ impl Asked {
             ("name", &search.name),
         ] {
             if let Some(value) = value {
-                let _ = write!(condition, " AND {column} = ?");
+                let _ = write!(condition, " AND records.{column} = ?");
                 values.push(Box::new(value.clone()));
             }
         }
         if !search.kinds.is_empty() {
             let places = vec!["?"; search.kinds.len()].join(", ");
-            let _ = write!(condition, " AND kind IN ({places})");
+            let _ = write!(condition, " AND records.kind IN ({places})");
             let kinds = search.kinds.iter();
             values.extend(kinds.map(|kind| Box::new(kind.as_str()) as Box<dyn ToSql>));
         }
         if let Some(words) = search.words.as_deref().and_then(literal) {
-            condition.push_str(" AND number IN (SELECT rowid FROM words WHERE words MATCH ?)");
+            condition
+                .push_str(" AND records.number IN (SELECT rowid FROM words WHERE words MATCH ?)");
             values.push(Box::new(words));
         }
         Self { condition, values }

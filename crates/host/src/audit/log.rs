@@ -259,6 +259,11 @@ impl Log {
         Ok((log, opened))
     }
 
+    /// The number of the last record; 0 if there is none.
+    pub fn last(&self) -> u64 {
+        self.shared.lock().writer.last()
+    }
+
     /// Appends a record and gives its number, once it is there.
     ///
     /// Cancel safety: the record is written although nobody waits for it.

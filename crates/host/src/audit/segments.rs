@@ -232,6 +232,11 @@ impl Writer {
     }
 
     /// Bytes of the segment.
+    /// The number of the last record.
+    pub(super) fn last(&self) -> u64 {
+        self.records
+    }
+
     pub(super) fn length(&self) -> u64 {
         self.length
     }

@@ -4,6 +4,9 @@
 //! Where a call has paths, others may go to the same folder; texts that are short are to be the same,
 //! long ones and numbers are free. There may be no argument that this call did not have.
 
+use std::fmt::Write as _;
+
+use compere::text::is_unseen;
 use serde_json::{Map, Value};
 
 /// A text longer than this, or of several lines, is content and not an order.
@@ -81,11 +84,12 @@ fn quoted(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
-            letter if letter.is_control() => {
-                let _ = std::fmt::Write::write_fmt(
-                    &mut quoted,
-                    format_args!("\\u{:04x}", u32::from(letter)),
-                );
+            // Whoever reads it is to see it.
+            letter if letter.is_control() || is_unseen(letter) => {
+                let _ = match u32::from(letter) {
+                    code @ ..=0xffff => write!(quoted, "\\u{code:04x}"),
+                    code => write!(quoted, "\\U{code:08x}"),
+                };
             }
             letter => quoted.push(letter),
         }

@@ -74,6 +74,11 @@ impl Host {
         self.state().join("audit")
     }
 
+    /// The number of the last record of the audit log.
+    pub fn last_record(&self) -> u64 {
+        self.log.last()
+    }
+
     /// Where the index of the audit log is kept by whoever searches it.
     pub fn audit_index(&self) -> PathBuf {
         self.state().join(INDEX)
