@@ -61,6 +61,9 @@ impl Profile {
         if !self.namespaces {
             open.push("whether any file exists, how large it is and when it was changed");
             open.push("which processes there are, and how they were started");
+            if self.changes_marks() {
+                open.push(MARKS);
+            }
         }
         open.push(
             "the memory and the processors of this machine, within the limits of one process each",
@@ -71,11 +74,22 @@ impl Profile {
         open
     }
 
+    /// Can it change rights, times and marks of files that it cannot change otherwise? Landlock does not
+    /// keep these, and many programs that write need them for their own.
+    pub fn changes_marks(&self) -> bool {
+        let writes = !self.write.is_empty() || !self.own.is_empty();
+        writes && !self.namespaces
+    }
+
     /// Can whoever has this do anything but read?
     pub fn only_reads(&self) -> bool {
         self.write.is_empty() && !self.network
     }
 }
+
+/// What stays open with [`Profile::changes_marks`].
+const MARKS: &str =
+    "to change the rights, times and marks of any file of yours, though not what is in it";
 
 /// Bounds of every server.
 pub(crate) const OPEN_FILES: u64 = 1_024;

@@ -407,8 +407,12 @@ fn program(
                     true => "as your file says",
                     false => "because this system gives it none",
                 };
+                let more = match profile.changes_marks() {
+                    true => ", and change the rights and times of any file of yours",
+                    false => "",
+                };
                 warnings.push(format!(
-                    "it has no world of its own, {why}: it can see which files there are, how large they are and when they changed"
+                    "it has no world of its own, {why}: it can see which files there are, how large they are and when they changed{more}"
                 ));
             }
         }
