@@ -1,6 +1,7 @@
 //! What a confined server can do, tried from its inside; the same without confinement, so that it is
 //! known that each try could succeed; and a server that comes to the host's own door.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -8,7 +9,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command as Program, Stdio};
 
+use compere_host::config::{HostFile, Surroundings};
 use compere_host::sandbox;
+use compere_host::servers::digests::Digests;
+use compere_host::servers::launch::{Machine, launching};
 use compere_tests::compere;
 use compere_tests::hosting::{Hosting, place, probe, text};
 use serde_json::{Value, json};
@@ -570,4 +574,72 @@ fn anybody_can_be_confined() {
         !said.contains("passwd") && words.contains("No such file"),
         "{said} {words}"
     );
+}
+
+/// Whoever is root says so in words, or servers do not start.
+#[test]
+fn root_needs_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let looked_at = |is_root: bool, may_be_root: bool, more: Value| {
+        let mut server = json!({"command": "/bin/true"});
+        for (name, value) in more.as_object().unwrap() {
+            server[name] = value.clone();
+        }
+        let text = json!({"servers": {"one": server}}).to_string();
+        let file = HostFile::read(&text, &folder.path().join("compere.json"));
+        assert_eq!(file.faults, []);
+        let machine = Machine {
+            own: compere(),
+            environment: BTreeMap::new(),
+            home: None,
+            folder: folder.path().to_owned(),
+            secret: Vec::new(),
+            is_root,
+            may_be_root,
+            cache: None,
+        };
+        let surroundings = Surroundings {
+            variable: &|_| None,
+            input: &|_| None,
+            file: &|_| None,
+            secret: &|_| None,
+            workspace: None,
+            home: None,
+        };
+        let digests = Digests::default();
+        launching(
+            &file.entries[0],
+            &machine,
+            &surroundings,
+            &digests,
+            &[0; 32],
+        )
+    };
+    let why = looked_at(true, false, json!({})).unwrap_err();
+    assert!(
+        why.contains("as root") && why.contains("\"root\": true"),
+        "{why}"
+    );
+    let unconfined = looked_at(true, false, json!({"unconfined": true}));
+    assert!(unconfined.is_err());
+    let plain = looked_at(false, false, json!({})).unwrap();
+    assert!(!plain.warnings.join(" ").contains("root"));
+    for (may, more) in [(true, json!({})), (false, json!({"root": true}))] {
+        let said = looked_at(true, may, more).unwrap();
+        assert!(said.warnings.join(" ").contains("it runs as root"));
+        // Whoever approved it for another user has not approved this.
+        assert_ne!(said.digest, plain.digest);
+    }
+}
+
+/// What was said of a server that keeps less than it could stands in the record.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_words_that_were_agreed_to_are_recorded() {
+    let host = host(&json!({"unconfined": true})).await;
+    let records = host.records();
+    let approved = records
+        .iter()
+        .find(|record| record["kind"] == "decision" && record["name"] == "launch");
+    let view = approved.unwrap()["view"].as_str().unwrap();
+    assert!(view.contains("it is not confined"), "{view}");
 }

@@ -77,7 +77,9 @@ fn start(folder: &Path, kill: Option<(&str, usize)>) -> Child {
         }
     };
     program
-        .args(["up", "--hold", "50ms", "--state"])
+        .args(["up", "--hold", "50ms"])
+        .args(compere_tests::hosting::as_root())
+        .arg("--state")
         .arg(folder.join("state"))
         .arg("--file")
         .arg(folder.join("settings/compere.json"))

@@ -212,6 +212,7 @@ fn run(folder: &Path, arguments: &[String]) -> (Child, Value) {
         .arg("--file")
         .arg(folder.join("settings/compere.json"))
         .args(arguments)
+        .args(as_root())
         .env("XDG_CACHE_HOME", folder.join("cache"))
         .current_dir(folder.join("work"))
         .stdin(Stdio::null())
@@ -230,6 +231,14 @@ fn run(folder: &Path, arguments: &[String]) -> (Child, Value) {
     let ready: Value = serde_json::from_str(&line).expect("the host is ready");
     assert_eq!(ready["ready"], true);
     (process, ready)
+}
+
+/// What a host is told where tests run as root.
+pub fn as_root() -> &'static [&'static str] {
+    match rustix::process::geteuid().is_root() {
+        true => &["--as-root"],
+        false => &[],
+    }
 }
 
 /// All records of an audit log, oldest first.
@@ -265,6 +274,9 @@ pub fn probe(work: &str, settings: &Value) -> Value {
         "args": [script, work],
         "roots": [work],
     });
+    if rustix::process::geteuid().is_root() {
+        server["root"] = json!(true);
+    }
     for (name, value) in settings.as_object().unwrap() {
         server[name] = value.clone();
     }

@@ -34,7 +34,7 @@ pub(crate) fn report(rounds: usize) -> Outcome<String> {
     std::fs::create_dir_all(folder.join("settings")).map_err(words)?;
     let own = root().join("target/dist/compere").display().to_string();
     let server = |more: Value| {
-        let mut server = json!({"command": own, "args": ["serve", "everything"]});
+        let mut server = json!({"command": own, "args": ["serve", "everything"], "root": true});
         for (name, value) in more.as_object().into_iter().flatten() {
             server[name] = value.clone();
         }

@@ -279,6 +279,10 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) no_ask: bool,
 
+    /// Servers may run as root, as this host does.
+    #[arg(long)]
+    pub(crate) as_root: bool,
+
     /// How long an app waits for you before it is told to try again, such as `45s`.
     #[arg(long, value_name = "TIME")]
     pub(crate) hold: Option<humantime::Duration>,

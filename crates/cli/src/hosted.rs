@@ -52,6 +52,8 @@ pub(crate) fn options(keeps: &Keeps) -> Result<Options, Failure> {
         own: std::env::current_exe()?,
         environment: std::env::vars_os().collect(),
         home: std::env::home_dir(),
+        is_root: rustix::process::geteuid().is_root(),
+        may_be_root: false,
         cache: cache(),
         secret: vec![state.clone(), file.clone(), folder.join("secrets")],
         folder,

@@ -219,6 +219,12 @@ impl Host {
             host.note(words);
         }
         host.note("the host starts".to_owned());
+        let machine = &host.options.machine;
+        if machine.is_root && machine.may_be_root {
+            host.note(
+                "servers may run as root: the command that started the host said so".to_owned(),
+            );
+        }
         host.reload();
         let going = Arc::downgrade(&host);
         tokio::spawn(async move {

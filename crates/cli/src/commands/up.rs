@@ -42,6 +42,7 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode, Failure> {
     let is_person = hosted::is_person() && !up.background && !up.stdio;
     let mut options = hosted::options(&up.keeps)?;
     options.nobody = up.no_ask;
+    options.machine.may_be_root = up.as_root;
     if let Some(hold) = up.hold {
         options.hold = hold.into();
     }
@@ -53,6 +54,13 @@ pub(crate) async fn run(up: Up) -> Result<ExitCode, Failure> {
             Failure::usage(format!("--workspace: {}: {error}", workspace.display()))
         })?;
         options.workspace = Some(place);
+    }
+    let machine = &mut options.machine;
+    if is_person && machine.is_root && !machine.may_be_root {
+        machine.may_be_root = agreed(
+            "You are root, and so would your servers be, though without its privileges. May they? [yes/no] ",
+        )
+        .await;
     }
     let folder = std::env::current_dir()?;
     if is_person && up.offer.is_empty() && agreed_to_offer(&folder).await {
@@ -175,6 +183,12 @@ async fn agreed_to_offer(folder: &std::path::Path) -> bool {
         "May apps read the files below {}? They cannot change them. [yes/no] ",
         escape_line(&folder.display().to_string())
     );
+    agreed(&words).await
+}
+
+/// Asks, and takes nothing but a yes for one.
+async fn agreed(words: &str) -> bool {
+    let words = words.to_owned();
     let asked = tokio::task::spawn_blocking(move || {
         let _ = write!(std::io::stderr(), "{words}");
         let mut line = String::new();

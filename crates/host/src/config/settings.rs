@@ -25,6 +25,8 @@ pub struct Settings {
     pub unconfined: bool,
     /// It has no world of its own, although it could: only what it may touch is kept from it.
     pub without_namespaces: bool,
+    /// It may run as root, where the host does.
+    pub root: bool,
     /// One process for all apps.
     pub shared: bool,
     /// What it may use of models in a day; `None` for nothing.
@@ -36,13 +38,14 @@ pub struct Settings {
 }
 
 /// Members of a server that are settings of ours.
-pub(crate) const MEMBERS: [&str; 10] = [
+pub(crate) const MEMBERS: [&str; 11] = [
     "roots",
     "write",
     "read",
     "network",
     "unconfined",
     "namespaces",
+    "root",
     "shared",
     "sampling",
     "apps",
@@ -65,6 +68,7 @@ impl Settings {
             network: flag("network")?,
             unconfined: flag("unconfined")?,
             without_namespaces: !flag_or("namespaces", true)?,
+            root: flag("root")?,
             shared: flag("shared")?,
             sampling: Budget::read(members.get("sampling"))?,
             apps: patterns(members, "apps")?,

@@ -102,6 +102,8 @@ impl Host {
         record.server = server.name.clone();
         record.name = what.to_owned();
         record.digest = digest.to_owned();
+        // What cannot be promised was said, and agreed to.
+        record.view = short(&launching.warnings.join("; "));
         record.approver = who.to_owned();
         record.outcome = "approved".to_owned();
         self.write(record);

@@ -30,6 +30,10 @@ pub struct Machine {
     pub folder: PathBuf,
     /// Places that no server is ever given: state and settings of the host.
     pub secret: Vec<PathBuf>,
+    /// The host runs as root, and so would its servers.
+    pub is_root: bool,
+    /// Whoever started the host said that they may.
+    pub may_be_root: bool,
     /// Where servers that fetch what they run may keep that, each in a folder of its own.
     pub cache: Option<PathBuf>,
 }
@@ -259,6 +263,12 @@ fn program(
         fetched = Some(plan);
     }
     let settings = &entry.settings;
+    if machine.is_root && !machine.may_be_root && !settings.root {
+        return Err(
+            "it would run as root: start the host as another user, or say \"root\": true in its entry"
+                .to_owned(),
+        );
+    }
     let place = |text: &String| {
         let text = crate::config::expand::expand(entry.dialect, text, surroundings).text;
         let path = machine.place(&text);
@@ -361,6 +371,9 @@ fn program(
         digested.retain(|path, _| *path == real.display().to_string());
     }
     if let Value::Object(members) = &mut pinned {
+        if machine.is_root {
+            members.insert("root".to_owned(), json!(true));
+        }
         members.insert("digests".to_owned(), json!(digested));
         if let Some((package, _)) = &package {
             members.insert("package".to_owned(), package.clone());
@@ -392,6 +405,12 @@ fn program(
                 path.display()
             )
         }));
+    }
+    if machine.is_root {
+        warnings.push(match settings.unconfined {
+            true => "it runs as root, and nothing is kept from it".to_owned(),
+            false => "it runs as root, though without the privileges of root".to_owned(),
+        });
     }
     if written != given {
         warnings.push(
