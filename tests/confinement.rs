@@ -2,16 +2,19 @@
 //! known that each try could succeed; and a server that comes to the host's own door.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command as Program, Stdio};
 
+use compere::Client;
 use compere_host::config::{HostFile, Surroundings};
+use compere_host::consent::Answer;
 use compere_host::sandbox;
 use compere_host::servers::digests::Digests;
+use compere_host::servers::hosts::Named;
 use compere_host::servers::launch::{Machine, launching};
 use compere_tests::compere;
 use compere_tests::hosting::{Hosting, place, probe, text};
@@ -102,7 +105,10 @@ impl Outside {
 }
 
 async fn outcomes(host: &Hosting, tries: &[Value]) -> Vec<(Value, bool, String)> {
-    let app = host.app("tester").await;
+    tried_by(&host.app("tester").await, tries).await
+}
+
+async fn tried_by(app: &Client, tries: &[Value]) -> Vec<(Value, bool, String)> {
     let mut outcomes = Vec::new();
     for given in tries {
         let result = app.call("probe__probe", given.clone()).await.unwrap();
@@ -642,4 +648,188 @@ async fn the_words_that_were_agreed_to_are_recorded() {
         .find(|record| record["kind"] == "decision" && record["name"] == "launch");
     let view = approved.unwrap()["view"].as_str().unwrap();
     assert!(view.contains("it is not confined"), "{view}");
+}
+
+/// Whoever listens says back what they hear.
+fn echoing() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 64];
+                while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                    if stream.write_all(&bytes[..count]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_hosts_are_reached_and_no_others() {
+    let (one, other) = (echoing(), echoing());
+    let named = [
+        format!("localhost:{}", one.port()),
+        "named.example".to_owned(),
+        "*.below.example".to_owned(),
+    ];
+    let host = host(&json!({"network": named})).await;
+    let through = |place: String| json!({"do": "through", "place": place});
+    let tester = host.app("tester").await;
+    let found = tried_by(
+        &tester,
+        &[
+            through(format!("localhost:{}", one.port())),
+            // The same by another name, another port, and others.
+            through(format!("127.0.0.1:{}", one.port())),
+            through(format!("localhost:{}", other.port())),
+            through("localhost:443".to_owned()),
+            through("elsewhere.example:443".to_owned()),
+            through("named.example:80".to_owned()),
+            through("below.example:443".to_owned()),
+            through("evilbelow.example:443".to_owned()),
+            through("GET http://localhost/".to_owned()),
+        ],
+    )
+    .await;
+    assert_eq!(
+        found[0].2,
+        "OPEN HTTP/1.1 200 Connection established, then hello"
+    );
+    for (given, _, words) in &found[1..8] {
+        assert!(words.contains(" 403 "), "{given}: {words}");
+    }
+    assert!(found[8].2.contains(" 400 "), "{}", found[8].2);
+    // A person is told what it wanted, and what it was given.
+    let status = host.status();
+    let words = status.servers[0].last_words.join("\n");
+    assert!(
+        words.contains("it wanted to reach elsewhere.example:443, which it was not given"),
+        "{words}"
+    );
+    let facts = status.servers[0].facts.join("\n");
+    assert!(
+        facts.contains(&format!(
+            "can reach localhost:{}, named.example, *.below.example and no other host",
+            one.port()
+        )),
+        "{facts}"
+    );
+    // There is no other way: nobody of the machine, and no names.
+    let direct = [
+        json!({"do": "tcp", "port": one.port()}),
+        json!({"do": "fastopen", "port": one.port()}),
+        json!({"do": "mptcp"}),
+        json!({"do": "unix", "path": host.path("state/host.sock")}),
+        json!({"do": "netlink"}),
+    ];
+    for (given, is_open, words) in tried_by(&tester, &direct).await {
+        // A socket that leads nowhere is nothing.
+        let is_bare = given["do"] == "mptcp";
+        assert!(!is_open || is_bare, "{given}: {words}");
+    }
+    // What it sends there, nobody takes back: its calls are not known to only read.
+    host.write(&json!({"servers": {"probe": probe(&host.work(), &json!({"network": named}))}}));
+    let app = host.app("asking").await;
+    let calling = app.clone();
+    let waits =
+        tokio::spawn(async move { calling.call("probe__probe", json!({"do": "nothing"})).await });
+    let (id, _) = host.waiting_call().await;
+    host.answer(
+        id,
+        Answer::Deny {
+            reason: String::new(),
+        },
+    );
+    waits.await.unwrap().unwrap();
+}
+
+#[test]
+fn what_is_no_host_is_not_named() {
+    for text in [
+        "",
+        "*",
+        "*.",
+        "*.*",
+        "a b",
+        "a/b",
+        "http://a",
+        "a:0",
+        "a:70000",
+        "a:x",
+        "*.127.0.0.1:x",
+        ".a",
+        "a@b",
+        "[::1",
+        "é.example",
+    ] {
+        assert_eq!(Named::read(text), None, "{text}");
+    }
+    for text in [
+        "a.example",
+        "a:8080",
+        "*.a.example",
+        "127.0.0.1:80",
+        "[::1]:8080",
+        "localhost:1",
+    ] {
+        assert_eq!(Named::read(text).unwrap().to_string(), text);
+    }
+    assert_eq!(
+        Named::read("A.Example:443").unwrap().to_string(),
+        "a.example"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_hosts_need_a_network_of_its_own() {
+    let folder = place(&json!({}));
+    let work = folder.path().join("work").canonicalize().unwrap();
+    let settings = json!({"network": ["a.example"], "namespaces": false});
+    let file = json!({"servers": {"probe": probe(work.to_str().unwrap(), &settings)}});
+    let path = folder.path().join("settings/compere.json");
+    std::fs::write(path, file.to_string()).unwrap();
+    let host = Hosting::start_in(folder, &[]);
+    let stage = host.status().servers[0].stage.to_string();
+    assert!(stage.contains("a network of its own"), "{stage}");
+    assert!(host.questions().is_empty());
+}
+
+/// Where its world is built is no matter: it may be given that place too.
+#[test]
+fn a_world_is_built_beside_what_is_given() {
+    for given in [
+        vec!["/tmp"],
+        vec!["/tmp", "/run"],
+        vec!["/tmp", "/run", "/mnt"],
+    ] {
+        let profile = json!({
+            "run": ["/usr", "/bin", "/lib", "/lib64"], "read": [], "write": given,
+            "network": false, "namespaces": true,
+        });
+        let output = Program::new("sh")
+            .args([
+                "-c",
+                "exec 3</dev/null; \"$0\" \"$1\" $$ \"$2\" /bin/sh -c 'ls -a /; ls /etc'; exit $?",
+            ])
+            .arg(compere())
+            .args([sandbox::COMMAND, &profile.to_string()])
+            .current_dir("/")
+            .output()
+            .unwrap();
+        let words = String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(!words.contains("not started"), "{given:?}: {words}");
+        // It may not even look at the top of it.
+        assert!(
+            words.contains("Permission denied"),
+            "{given:?}: {said} {words}"
+        );
+        assert!(!said.contains("passwd"), "{given:?}: {said}");
+    }
 }

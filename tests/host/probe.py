@@ -72,6 +72,19 @@ def connect(family, kind, address):
     return "connected"
 
 
+def through(place):
+    """Asks the way out of the host for a way to there, and says something to whoever answers."""
+    there = socket.socket()
+    there.settimeout(10)
+    there.connect(("127.0.0.1", 3128))
+    there.sendall(("CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (place, place)).encode())
+    status = there.recv(4096).decode().split("\r\n")[0]
+    if " 200 " not in status:
+        return status
+    there.sendall(b"hello")
+    return "%s, then %s" % (status, there.recv(4096).decode())
+
+
 BEHIND = []
 
 
@@ -181,6 +194,7 @@ def do(what, given):
             timeout=20,
             check=True,
         ),
+        "through": lambda: through(given["place"]),
         "ask": lambda: ask(given["method"], given.get("params", {}), given.get("times", 1)),
     }
     if what == "exit":

@@ -281,7 +281,9 @@ fn confined(profile: &Profile) -> Markup {
     };
     html! {
         p {
-            @if profile.network { "It may use the network." } @else { "It has no network." }
+            @if profile.network { "It may use the network." }
+            @else if profile.hosts.is_empty() { "It has no network." }
+            @else { "Of the network it can reach " (line(&profile.hosts.join(", "))) " and nothing else." }
             @if profile.namespaces { " It has a world of its own, with nothing else in it." }
         }
         details {

@@ -14,6 +14,7 @@
 //!
 //! What stays open is in [`Profile::stays_open`], to be shown and not hidden.
 
+pub(crate) mod doorway;
 mod filter;
 mod launcher;
 mod namespaces;
@@ -41,6 +42,12 @@ pub struct Profile {
     pub own: Vec<PathBuf>,
     /// It may reach others over IP.
     pub network: bool,
+    /// It may reach these, through the host, and no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Where the launcher hands over what leads to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way_out: Option<String>,
     /// It has a world of its own: processes, network and a file system with nothing else in it.
     #[serde(default)]
     pub namespaces: bool,
@@ -83,7 +90,12 @@ impl Profile {
 
     /// Can whoever has this do anything but read?
     pub fn only_reads(&self) -> bool {
-        self.write.is_empty() && !self.network
+        self.write.is_empty() && !self.network && self.hosts.is_empty()
+    }
+
+    /// May it have sockets of the Internet? In a network of its own they lead to the host at most.
+    fn has_sockets(&self) -> bool {
+        self.network || self.way_out.is_some()
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod definitions;
 pub mod digests;
 pub mod fetch;
+pub mod hosts;
 pub mod launch;
 pub mod running;
 
@@ -23,6 +24,7 @@ use crate::pins::{Digest, Item, Kind, Pin, Pins, Standing};
 use crate::policy::Reads;
 use crate::sandbox;
 use crate::servers::definitions::{Abilities, Definitions};
+use crate::servers::hosts::{HandOver, WayOut};
 use crate::servers::launch::{Launching, Machine, Program, Way};
 use crate::servers::running::{LastWords, Running};
 
@@ -387,15 +389,15 @@ impl Server {
         let process = Arc::new(AtomicU32::new(0));
         let connected = connect(&launching, machine, listener, words, process.clone()).await;
         let offered = match connected {
-            Ok(client) => Definitions::ask(&client)
+            Ok((client, way_out)) => Definitions::ask(&client)
                 .await
-                .map(|offers| (client, offers)),
+                .map(|offers| (client, way_out, offers)),
             Err(error) => Err(error),
         };
         match offered {
-            Ok((client, offers)) => {
+            Ok((client, way_out, offers)) => {
                 let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
-                let running = Arc::new(Running::new(
+                let running = Running::new(
                     self.name.clone(),
                     generation,
                     launch,
@@ -403,7 +405,8 @@ impl Server {
                     process,
                     offers,
                     stale,
-                ));
+                );
+                let running = Arc::new(running.with_way_out(way_out));
                 let mut state = self.lock();
                 state.failed = None;
                 state.running.insert(slot, running.clone());
@@ -496,7 +499,7 @@ async fn connect(
     listener: Arc<dyn ServerListener>,
     words: LastWords,
     process: Arc<AtomicU32>,
-) -> compere::Result<Client> {
+) -> compere::Result<(Client, Option<WayOut>)> {
     let mut limits = Limits::default();
     limits.request_timeout = PATIENCE;
     let builder = Client::builder("compere", env!("CARGO_PKG_VERSION"))
@@ -505,12 +508,27 @@ async fn connect(
         .ping_every(PING.0, PING.1);
     match &launching.way {
         Way::Program(program) => {
+            let mut profile = program.profile.clone();
+            let mut way_out = None;
+            if let (Some(profile), false) = (&mut profile, program.hosts.is_empty()) {
+                let hand_over = HandOver::new()?;
+                profile.way_out = Some(hand_over.name.clone());
+                let heard = words.clone();
+                let say: hosts::Say = Arc::new(move |what| heard.hear(&format!("compere: {what}")));
+                let hosts = program.hosts.clone();
+                way_out = Some(hosts::open(hand_over, process.clone(), hosts, say));
+            }
             let mut command = Command::new(&machine.own)
-                .args(sandbox::order(program.profile.as_ref()))
+                .args(sandbox::order(profile.as_ref()))
                 .arg(&program.path)
                 .args(&program.arguments)
                 .on_stderr(move |line| words.hear(line))
                 .on_start(move |id| process.store(id, Ordering::Release));
+            if way_out.is_some() {
+                for (name, value) in hosts::variables(sandbox::doorway::PORT) {
+                    command = command.env(name, value);
+                }
+            }
             for (name, value) in &program.environment {
                 if let Some(value) = value {
                     command = command.env(name, value);
@@ -537,14 +555,14 @@ async fn connect(
             if let Some(folder) = folder {
                 command = command.directory(folder);
             }
-            builder.connect(command).await
+            Ok((builder.connect(command).await?, way_out))
         }
         Way::Remote { url, headers } => {
             let mut target = HttpTarget::new(url);
             for (name, value) in headers {
                 target = target.header(name, value);
             }
-            builder.connect(target).await
+            Ok((builder.connect(target).await?, None))
         }
         Way::Fetch(_) => Err(std::io::Error::other("it is not fetched yet").into()),
     }

@@ -9,6 +9,7 @@ use crate::config::read::{Entry, Fault, read, shown};
 use crate::config::{Dialect, Place, Scope, jsonc};
 use crate::policy::{Pattern, Rule, rules};
 use crate::sampling::{Budget, Model};
+use crate::servers::hosts::Named;
 
 /// How a server is treated here. The default grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +22,8 @@ pub struct Settings {
     pub read: Vec<String>,
     /// It may use the network.
     pub network: bool,
+    /// Of the network it may reach these, and nothing else: `network` is off then.
+    pub hosts: Vec<Named>,
     /// It runs as any other program of the person.
     pub unconfined: bool,
     /// It has no world of its own, although it could: only what it may touch is kept from it.
@@ -61,11 +64,27 @@ impl Settings {
             Some(_) => Err(format!("`{name}` is neither true nor false")),
         };
         let flag = |name: &str| flag_or(name, false);
+        let (network, hosts) = match members.get("network") {
+            Some(Value::Array(_)) => {
+                let named = texts(members, "network")?.into_iter().map(|text| {
+                    Named::read(&text)
+                        .ok_or_else(|| format!("`network` names {text:?}, which is no host"))
+                });
+                (None, named.collect::<Result<_, _>>()?)
+            }
+            _ => {
+                let network = flag("network").map_err(|_| {
+                    "`network` is neither true nor false nor a list of hosts".to_owned()
+                })?;
+                (Some(network), Vec::new())
+            }
+        };
         Ok(Self {
             roots: texts(members, "roots")?,
             write: flag("write")?,
             read: texts(members, "read")?,
-            network: flag("network")?,
+            network: network == Some(true),
+            hosts,
             unconfined: flag("unconfined")?,
             without_namespaces: !flag_or("namespaces", true)?,
             root: flag("root")?,

@@ -41,6 +41,7 @@ pub(super) fn asked_for(workspace: &Path, own: &Path) -> (Vec<Entry>, Vec<Fault>
                 roots: vec![workspace.display().to_string()],
                 write: entry.settings.write,
                 network: entry.settings.network,
+                hosts: entry.settings.hosts,
                 ..Settings::default()
             };
             if let Launch::Command { folder, .. } = &mut entry.launch {

@@ -189,7 +189,7 @@ pub(super) fn filters(profile: &Profile, signals: bool) -> Result<[BpfProgram; 2
         libc::SYS_ioctl,
         terminal.into_iter().collect::<Result<_, _>>()?,
     );
-    match profile.network {
+    match profile.has_sockets() {
         false => all(&mut refused, &[libc::SYS_socket]),
         true => {
             // IP alone: no sockets of the desktop, no other families.

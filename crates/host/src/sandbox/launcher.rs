@@ -257,7 +257,7 @@ fn probe(profile: &Profile) -> Result<(), String> {
     }
     let socket =
         |family| rustix::net::socket(family, rustix::net::SocketType::STREAM, None).is_ok();
-    let network = !profile.network && socket(rustix::net::AddressFamily::INET);
+    let network = !profile.has_sockets() && socket(rustix::net::AddressFamily::INET);
     if network || socket(rustix::net::AddressFamily::UNIX) {
         return Err("the network is not kept from it, though the kernel says so".to_owned());
     }

@@ -23,7 +23,7 @@ use rustix::process::{Signal, WaitOptions};
 use rustix::thread::CapabilitySet;
 
 use crate::sandbox::launcher::{COMMAND, INIT, INNER, failed, give_up_privileges};
-use crate::sandbox::{Profile, paths};
+use crate::sandbox::{Profile, doorway, paths};
 
 /// Where the new file system is built; one of these is there.
 const PLACES: [&str; 4] = ["/tmp", "/run", "/mnt", "/var"];
@@ -81,6 +81,9 @@ fn begin(
     arguments: Vec<OsString>,
 ) -> Result<Child, String> {
     let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
+    let no_way = |error: io::Error| format!("it cannot have a way to its hosts: {error}");
+    let way_out = profile.way_out.as_deref();
+    let mut way_out = way_out.map(doorway::reach).transpose().map_err(no_way)?;
     let mut flags = CloneFlags::CLONE_NEWUSER
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -95,6 +98,10 @@ fn begin(
     ] {
         std::fs::write(file, text).map_err(|error| format!("{file}: {error}"))?;
     }
+    if let Some(host) = &mut way_out {
+        doorway::open(host).map_err(no_way)?;
+    }
+    drop(way_out);
     may_build().map_err(|error| format!("it cannot build a world of its own: {error}"))?;
     Command::new("/proc/self/exe")
         .args([COMMAND, INIT])
@@ -215,10 +222,11 @@ fn world(profile: &Profile, folder: &Path) -> Result<(), String> {
     let plan = Plan::of(profile).map_err(|(path, error)| format!("{}: {error}", path.display()))?;
     let own = std::env::current_exe().and_then(|own| Bound::of(&own, false));
     let own = own.map_err(|error| format!("our own program: {error}"))?;
-    let base = PLACES
-        .into_iter()
-        .map(Path::new)
-        .find(|place| place.is_dir());
+    let places = PLACES.map(Path::new);
+    let there = || places.into_iter().filter(|place| place.is_dir());
+    // What is shown of it would be shown with what is built there.
+    let is_shown = |place: &Path| plan.bound.keys().any(|path| place.starts_with(path));
+    let base = there().find(|place| !is_shown(place)).or(there().next());
     let base = base.ok_or("there is no place to build its file system in")?;
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let nothing = None::<&str>;

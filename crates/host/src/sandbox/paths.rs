@@ -82,6 +82,8 @@ pub fn profile(
         write: writes.into_iter().collect(),
         own: Vec::new(),
         network,
+        hosts: Vec::new(),
+        way_out: None,
         namespaces: false,
     }
 }

@@ -16,6 +16,7 @@ use crate::pins::{self, Item, Kind};
 use crate::sandbox::{self, Profile};
 use crate::servers::digests::Digests;
 use crate::servers::fetch::Plan;
+use crate::servers::hosts::Named;
 use crate::servers::launch_item;
 
 /// What the host knows of the machine, given by whoever runs it.
@@ -103,6 +104,8 @@ pub struct Program {
     pub profile: Option<Profile>,
     /// Its folders.
     pub roots: Vec<PathBuf>,
+    /// The hosts that it may reach, where it may not use the network.
+    pub hosts: Vec<Named>,
 }
 
 impl std::fmt::Debug for Program {
@@ -309,6 +312,13 @@ fn program(
     if let Some(profile) = &mut profile {
         profile.namespaces =
             !settings.without_namespaces && sandbox::namespaces_are_there(&machine.own);
+        if !profile.namespaces && !settings.hosts.is_empty() {
+            return Err(
+                "it may reach some hosts and no others, which is kept only where it has a network of its own: not here"
+                    .to_owned(),
+            );
+        }
+        profile.hosts = settings.hosts.iter().map(ToString::to_string).collect();
     }
     // Who fetches needs a place to keep it; a home of its own is one that holds nothing else.
     let is_fetcher = |name: &str| FETCHERS.contains(&name);
@@ -371,6 +381,9 @@ fn program(
         digested.retain(|path, _| *path == real.display().to_string());
     }
     if let Value::Object(members) = &mut pinned {
+        if let (Some(profile), false) = (&profile, settings.hosts.is_empty()) {
+            members.insert("hosts".to_owned(), json!(profile.hosts));
+        }
         if machine.is_root {
             members.insert("root".to_owned(), json!(true));
         }
@@ -466,6 +479,7 @@ fn program(
             folder,
             profile,
             roots,
+            hosts: settings.hosts.clone(),
         }),
         digest: pins::digest(&launch_item(), &pinned),
         pinned,
@@ -511,9 +525,10 @@ pub fn confined(profile: &Profile, roots: &[PathBuf]) -> Vec<String> {
     for home in &profile.own {
         facts.push(format!("keeps what it fetches in {}", home.display()));
     }
-    facts.push(match profile.network {
-        true => "can use the network".to_owned(),
-        false => "cannot use the network".to_owned(),
+    facts.push(match (profile.network, profile.hosts.as_slice()) {
+        (true, _) => "can use the network".to_owned(),
+        (false, []) => "cannot use the network".to_owned(),
+        (false, hosts) => format!("can reach {} and no other host", hosts.join(", ")),
     });
     if profile.namespaces {
         facts.push("sees no other files and no other processes".to_owned());

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::consent::{Approved, Stale};
 use crate::pins::{Item, Pins};
 use crate::servers::definitions::{Definitions, pages};
+use crate::servers::hosts::WayOut;
 
 /// Lines of its standard error that are kept.
 const LINES: usize = 20;
@@ -54,6 +55,8 @@ pub struct Running {
     used: Mutex<Instant>,
     /// An app is subscribed to something of it.
     watched: AtomicBool,
+    /// Its way to the hosts that it may reach; closed with it.
+    way_out: Option<WayOut>,
 }
 
 /// Why something was not done, or may have been.
@@ -90,7 +93,14 @@ impl Running {
             in_flight: AtomicUsize::new(0),
             used: Mutex::new(Instant::now()),
             watched: AtomicBool::new(false),
+            way_out: None,
         }
+    }
+
+    /// The same, with its way to the hosts that it may reach.
+    pub(crate) fn with_way_out(mut self, way_out: Option<WayOut>) -> Self {
+        self.way_out = way_out;
+        self
     }
 
     /// Sends what was approved, if it is still that.
