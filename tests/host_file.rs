@@ -34,6 +34,7 @@ fn every_member_of_the_schema_is_read_and_no_other() {
             (Some("object"), ..) => json!({"NAME": "value"}),
             (_, Some(_), _) => json!(["one"]),
             (_, _, "type") => json!("stdio"),
+            (_, _, "network") => json!(["a.example"]),
             (_, _, "sampling") => json!({"requests": 3, "tokens": 100, "money": 0.5}),
             (_, _, "url" | "serverUrl") => json!("http://127.0.0.1/mcp"),
             _ => json!("text"),

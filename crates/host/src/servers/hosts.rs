@@ -15,7 +15,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use compere::text::escape_line;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
@@ -158,28 +158,22 @@ impl HandOver {
     }
 
     /// Takes the listener of this process, and of no other.
-    fn take(&self, process: &AtomicU32) -> io::Result<std::net::TcpListener> {
-        let began = Instant::now();
-        while began.elapsed() < HAND_OVER {
-            let stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    std::thread::sleep(Duration::from_millis(1));
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let peer = rustix::net::sockopt::socket_peercred(&stream)?;
-            let peer = u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or_default();
+    async fn take(self, process: &AtomicU32) -> io::Result<std::net::TcpListener> {
+        let listener = tokio::net::UnixListener::from_std(self.listener)?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let peer = stream.peer_cred()?.pid();
+            let peer = peer.and_then(|peer| u32::try_from(peer).ok());
             // It may be here before it is known which one it is.
-            while process.load(Ordering::Acquire) == 0 && began.elapsed() < HAND_OVER {
-                std::thread::sleep(Duration::from_millis(1));
+            while process.load(Ordering::Acquire) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            if peer == process.load(Ordering::Acquire) {
-                return received(&stream);
+            if peer == Some(process.load(Ordering::Acquire)) {
+                let stream = stream.into_std()?;
+                let taken = tokio::task::spawn_blocking(move || received(&stream));
+                return taken.await.map_err(io::Error::other)?;
             }
         }
-        Err(io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -227,8 +221,8 @@ pub(crate) fn open(
     say: Say,
 ) -> WayOut {
     let task = tokio::spawn(async move {
-        let taken = tokio::task::spawn_blocking(move || hand_over.take(&process)).await;
-        let listener = taken.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let taken = tokio::time::timeout(HAND_OVER, hand_over.take(&process)).await;
+        let listener = taken.unwrap_or_else(|late| Err(late.into()));
         let listener = listener.and_then(|listener| {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
