@@ -11,6 +11,7 @@ use compere_host::consent::Answer;
 use compere_host::door::{Order, Reply};
 use compere_tests::ground::peer;
 use compere_tests::hosting::{Hosting, place, probe, text};
+use compere_tests::provider::{KEY, Provider, model};
 use compere_tests::until;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -86,6 +87,10 @@ impl Person {
 
 /// A host with the probe, which asks for everything, as a file says.
 fn hosting(settings: Value, definition: Option<Value>, more: &Value) -> Hosting {
+    Hosting::start_in(hosted_folder(settings, definition, more), &[])
+}
+
+fn hosted_folder(settings: Value, definition: Option<Value>, more: &Value) -> tempfile::TempDir {
     let folder = place(&json!({}));
     let work = folder.path().join("work").canonicalize().unwrap();
     if let Some(definition) = definition {
@@ -101,7 +106,7 @@ fn hosting(settings: Value, definition: Option<Value>, more: &Value) -> Hosting 
     }
     let path = folder.path().join("settings/compere.json");
     std::fs::write(path, file.to_string()).unwrap();
-    Hosting::start_in(folder, &[])
+    folder
 }
 
 async fn approved() -> Hosting {
@@ -298,6 +303,40 @@ async fn a_model_is_not_asked_when_the_person_does_not_want_that() {
     let answer = answer.await.unwrap();
     assert!(answer.contains("no models"), "{answer}");
     assert!(asked.lock().unwrap().is_empty());
+    person.leaves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_model_of_the_person_is_asked() {
+    let provider = Provider::start().await;
+    let more = json!({
+        "policy": [{"allow": "tool"}],
+        "models": [model(&provider, "openai"), model(&provider, "anthropic")],
+    });
+    let folder = hosted_folder(json!({"sampling": true}), None, &more);
+    let key = folder.path().join("settings/key");
+    std::fs::write(&key, KEY).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let host = Hosting::start_in(folder, &[]);
+    host.approve(&["probe"]).await;
+    let app = host.app("editor").await;
+    let answer = calling(&app, sample());
+    let mut person = Person::sits_down(&host, "other_model");
+    let seen = person.says().await;
+    assert_eq!(seen["others"], json!(["my-openai", "my-anthropic"]));
+    assert!(
+        seen["answer"].as_str().unwrap().contains("from anthropic"),
+        "{seen}"
+    );
+    assert!(answer.await.unwrap().contains("from anthropic"));
+    let paths: Vec<String> = provider
+        .got
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|got| got.0.clone())
+        .collect();
+    assert_eq!(paths, ["/v1/messages"]);
     person.leaves().await;
 }
 

@@ -8,6 +8,7 @@ use std::process::{Child, Command as Program, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use compere::model::{CreateMessageResult, Role};
 use compere_host::consent::Answer;
 use compere_tests::hosting::{Hosting, place, probe, text};
 use compere_tests::{compere, until};
@@ -246,4 +247,74 @@ async fn the_first_minute_of_a_new_user() {
     terminal.type_in("quit\n");
     until("the end", || terminal.process.try_wait().unwrap().is_some()).await;
     assert!(terminal.process.wait().unwrap().success());
+}
+
+/// Sampling at the terminal: what is asked and what is answered are changed, and then a no.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_model_is_asked_is_changed_at_the_terminal() {
+    let folder = place(&json!({}));
+    let work = folder.path().join("work").canonicalize().unwrap();
+    let server = probe(work.to_str().unwrap(), &json!({"sampling": true}));
+    let file = json!({"servers": {"probe": server}, "policy": [{"allow": "tool"}]});
+    let path = folder.path().join("settings/compere.json");
+    std::fs::write(path, file.to_string()).unwrap();
+    let host = Hosting::start_in(folder, &[]);
+    host.approve(&["probe"]).await;
+    let asked = Arc::<Mutex<Vec<serde_json::Value>>>::default();
+    let heard = asked.clone();
+    let builder = compere::Client::builder("editor", "1").on_sample(move |params| {
+        let params = serde_json::to_value(&params).unwrap();
+        heard.lock().unwrap().push(params);
+        async {
+            Ok(CreateMessageResult::new(
+                Role::Assistant,
+                "from \u{1b}[2Jthe model",
+                "abacus",
+            ))
+        }
+    });
+    let app = host.app_with("editor", builder).await;
+    let sampling = || {
+        let app = app.clone();
+        let arguments = json!({"do": "ask", "method": "sampling/createMessage", "params": {
+            "maxTokens": 100,
+            "messages": [{"role": "user", "content": {"type": "text", "text": "who are \u{202e}you?"}}],
+        }});
+        tokio::spawn(async move {
+            text(
+                &app.call("probe__probe", arguments)
+                    .await
+                    .unwrap()
+                    .into_inner(),
+            )
+        })
+    };
+    let mut terminal = approve(&host);
+    let waits = sampling();
+    terminal.shows("wants to ask a model").await;
+    terminal.shows("who are \\u{202e}you?").await;
+    terminal.shows("[once]").await;
+    let edited = json!({"maxTokens": 50, "messages": [{"role": "user", "content": {"type": "text", "text": "who am I?"}}]});
+    terminal.clear();
+    terminal.type_in(&format!("edit {edited}\n"));
+    terminal.shows("May it see this?").await;
+    terminal.shows("from \\u{1b}[2Jthe model").await;
+    terminal.shows("[once]").await;
+    let edited = json!({"role": "assistant", "model": "abacus", "content": {"type": "text", "text": "what I let it see"}});
+    terminal.clear();
+    terminal.type_in(&format!("edit {edited}\n"));
+    let said = waits.await.unwrap();
+    assert!(said.contains("what I let it see"), "{said}");
+    assert_eq!(
+        asked.lock().unwrap()[0]["messages"][0]["content"]["text"],
+        "who am I?"
+    );
+    assert_eq!(asked.lock().unwrap()[0]["maxTokens"], 50);
+    terminal.clear();
+    let waits = sampling();
+    terminal.shows("[once]").await;
+    terminal.type_in("no not again\n");
+    let said = waits.await.unwrap();
+    assert!(said.contains("not again"), "{said}");
+    assert_eq!(asked.lock().unwrap().len(), 1);
 }

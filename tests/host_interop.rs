@@ -1,9 +1,8 @@
 //! An app that we did not write, servers that we did not write, and the host between them: the official
 //! TypeScript client, and behind one endpoint the reference servers for everything and for files, under
-//! node, the one for git, under Python, and our own for files. All of them confined.
+//! node, those for git and for the time, under Python, and our own for files. All of them confined.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use compere_host::consent::Answer;
@@ -11,118 +10,12 @@ use compere_host::door::{Order, Reply};
 use compere_host::servers::Stage;
 use compere_tests::ground::peer;
 use compere_tests::hosting::{Hosting, place};
+use compere_tests::provider::{KEY, Provider, model};
+use compere_tests::typescript::{App, text};
 use compere_tests::{compere, until};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// The app, and a way to tell it what to do.
-struct App {
-    _process: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-    last: u64,
-    /// What it said besides answers.
-    said: Vec<Value>,
-    early: Vec<Value>,
-}
-
-impl App {
-    async fn start(arguments: &[String]) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("host/app.mjs");
-        // Packages are found beside the script that asks for them.
-        let beside = peer("npm-sdk-new").join("host-app.mjs");
-        std::fs::copy(script, &beside).unwrap();
-        let mut process = Command::new("node")
-            .arg(beside)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut app = Self {
-            input: process.stdin.take().unwrap(),
-            output: BufReader::new(process.stdout.take().unwrap()).lines(),
-            _process: process,
-            last: 0,
-            said: Vec::new(),
-            early: Vec::new(),
-        };
-        let ready = app.line().await;
-        assert_eq!(ready["ready"], true, "{ready}");
-        app.said.push(ready);
-        app
-    }
-
-    async fn line(&mut self) -> Value {
-        let line =
-            tokio::time::timeout(std::time::Duration::from_secs(60), self.output.next_line());
-        let line = line.await.expect("the app is silent").unwrap();
-        serde_json::from_str(&line.expect("the app is gone")).unwrap()
-    }
-
-    async fn begin(&mut self, mut what: Value) -> u64 {
-        self.last += 1;
-        what["id"] = self.last.into();
-        self.input
-            .write_all(format!("{what}\n").as_bytes())
-            .await
-            .unwrap();
-        self.last
-    }
-
-    async fn end(&mut self, id: u64) -> Value {
-        if let Some(place) = self.early.iter().position(|line| line["id"] == id) {
-            return self.early.remove(place);
-        }
-        loop {
-            let line = self.line().await;
-            if line["id"] == id {
-                return line;
-            }
-            match line["id"].is_number() {
-                true => self.early.push(line),
-                false => self.said.push(line),
-            }
-        }
-    }
-
-    async fn act(&mut self, what: Value) -> Value {
-        let id = self.begin(what).await;
-        self.end(id).await
-    }
-
-    /// Calls a tool; its text.
-    async fn call(&mut self, tool: &str, arguments: Value) -> String {
-        let done = self.act(json!({"call": tool, "with": arguments})).await;
-        text(&done)
-    }
-
-    async fn names(&mut self, list: &str) -> Vec<String> {
-        let listed = self.act(json!({"list": list})).await;
-        let items = listed["result"][list]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        items
-            .iter()
-            .map(|item| item["name"].as_str().unwrap().to_owned())
-            .collect()
-    }
-}
-
-fn text(done: &Value) -> String {
-    let Some(blocks) = done["result"]["content"].as_array() else {
-        return done.to_string();
-    };
-    blocks
-        .iter()
-        .filter_map(|block| block["text"].as_str())
-        .collect()
-}
-
-/// The four servers, each with the folder `work` and no more.
+/// The five servers, each with the folder `work` at most.
 fn servers(work: &str) -> Value {
     let node = "npm-servers/node_modules/@modelcontextprotocol";
     let everything = peer(&format!("{node}/server-everything/dist/index.js"));
@@ -133,6 +26,9 @@ fn servers(work: &str) -> Value {
         "git": {
             "command": peer("py-new/bin/mcp-server-git"), "args": ["--repository", work],
             "roots": [work], "env": {"GIT_CONFIG_GLOBAL": "/dev/null"},
+        },
+        "time": {
+            "command": peer("py-new/bin/mcp-server-time"), "args": ["--local-timezone", "Europe/Vienna"],
         },
         "files": {"command": compere(), "args": ["serve", "files", work], "roots": [work], "write": true},
     })
@@ -161,7 +57,7 @@ async fn hosting(more: &Value, arguments: &[&str]) -> Hosting {
     let path = folder.path().join("settings/compere.json");
     std::fs::write(path, file.to_string()).unwrap();
     let host = Hosting::start_in(folder, arguments);
-    host.approve(&["everything", "filesystem", "git", "files"])
+    host.approve(&["everything", "filesystem", "git", "time", "files"])
         .await;
     host
 }
@@ -183,7 +79,7 @@ fn connect(host: &Hosting) -> Vec<String> {
 
 // A-TS-14
 #[tokio::test(flavor = "multi_thread")]
-async fn four_servers_behind_one_endpoint_over_stdio() {
+async fn five_servers_behind_one_endpoint_over_stdio() {
     let host = hosting(&json!({}), &[]).await;
     let mut app = App::start(&connect(&host)).await;
     everything_works(&host, &mut app).await;
@@ -192,7 +88,7 @@ async fn four_servers_behind_one_endpoint_over_stdio() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_servers_behind_one_endpoint_over_http() {
+async fn five_servers_behind_one_endpoint_over_http() {
     let host = hosting(&json!({}), &["--http", "127.0.0.1:0"]).await;
     let app = "editor".to_owned();
     let Reply::Done(token) = host.order(&Order::Token { app }) else {
@@ -236,6 +132,10 @@ async fn everything_works(host: &Hosting, app: &mut App) {
     );
     let log = app.call("git__git_log", json!({"repo_path": work})).await;
     assert!(log.contains("the first one"), "{log}");
+    let time = app
+        .call("time__get_current_time", json!({"timezone": "Asia/Tokyo"}))
+        .await;
+    assert!(time.contains("Asia/Tokyo"), "{time}");
     // Sampling goes through to the app, and back to the server that asked.
     let tool = tools
         .iter()
@@ -450,4 +350,70 @@ async fn killed_and_reloaded(host: &Hosting, app: &mut App) {
     );
     let gone = app.call("git__git_log", json!({"repo_path": work})).await;
     assert!(gone.contains("Unknown tool"), "{gone}");
+}
+
+/// The app has no model: the person's own is asked, and both halves are looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn sampling_where_the_app_has_no_model() {
+    let provider = Provider::start().await;
+    let folder = place(&json!({}));
+    let work = folder.path().join("work").canonicalize().unwrap();
+    let mut everything = servers(work.to_str().unwrap())["everything"].take();
+    everything["sampling"] = json!({"requests": 2});
+    let file =
+        json!({"servers": {"everything": everything}, "models": [model(&provider, "openai")]});
+    let settings = folder.path().join("settings");
+    std::fs::write(settings.join("compere.json"), file.to_string()).unwrap();
+    let key = settings.join("key");
+    std::fs::write(&key, KEY).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let host = Hosting::start_in(folder, &[]);
+    host.approve(&["everything"]).await;
+    let mut app = App::start_with(&connect(&host), false).await;
+    let tools = app.names("tools").await;
+    let tool = tools.iter().find(|name| name.contains("sampling")).unwrap();
+    let asked = json!({"call": tool, "with": {"prompt": "who are you?", "maxTokens": 10}});
+    // Edited before the model sees it, and before the server does.
+    let waits = app.begin(asked.clone()).await;
+    let (id, half) = host.waiting_sampling().await;
+    let mut content = half.content;
+    let text_of = "/messages/0/content/text";
+    assert!(
+        content
+            .pointer(text_of)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .contains("who are you?")
+    );
+    *content.pointer_mut(text_of).unwrap() = "who am I?".into();
+    host.answer(id, Answer::Edit { arguments: content });
+    let (id, half) = host.waiting_sampling().await;
+    let mut content = half.content;
+    assert_eq!(content["content"]["text"], "from openai");
+    content["content"]["text"] = "what I let it see".into();
+    host.answer(id, Answer::Edit { arguments: content });
+    let done = app.end(waits).await;
+    assert!(text(&done).contains("what I let it see"), "{done}");
+    let got = provider.got.lock().unwrap()[0].2.to_string();
+    assert!(
+        got.contains("who am I?") && !got.contains("who are you?"),
+        "{got}"
+    );
+    // Refused: the model is not asked, and the tool says that it failed.
+    let waits = app.begin(asked.clone()).await;
+    let (id, _) = host.waiting_sampling().await;
+    let reason = "no models today".to_owned();
+    host.answer(id, Answer::Deny { reason });
+    let done = app.end(waits).await;
+    assert!(done.to_string().contains("no models today"), "{done}");
+    assert_eq!(provider.got.lock().unwrap().len(), 1);
+    // What is left of the budget, and then nothing.
+    let waits = app.begin(asked.clone()).await;
+    host.pass_samplings(2).await;
+    let done = app.end(waits).await;
+    assert!(text(&done).contains("from openai"), "{done}");
+    let done = app.act(asked).await;
+    assert!(done.to_string().contains("requests of today"), "{done}");
+    assert_eq!(provider.got.lock().unwrap().len(), 2);
 }

@@ -26,11 +26,11 @@ const open = async () => {
 
 const client = new Client(
   { name: "app", version: "1.0.0" },
-  { capabilities: { roots: { listChanged: true }, sampling: {}, elicitation: {} } },
+  { capabilities: { roots: { listChanged: true }, elicitation: {}, ...(process.env.WITHOUT_MODEL ? {} : { sampling: {} }) } },
 );
 const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 client.setRequestHandler(types.ListRootsRequestSchema, async () => ({ roots: [] }));
-client.setRequestHandler(types.CreateMessageRequestSchema, async () => ({
+if (!process.env.WITHOUT_MODEL) client.setRequestHandler(types.CreateMessageRequestSchema, async () => ({
   role: "assistant",
   content: { type: "text", text: "sampled by the app" },
   model: "abacus",

@@ -161,7 +161,7 @@ const parts = {
     const asked = card("wants to ask a model");
     await asked.waitFor();
     await asked.getByText("Ask something else, or another model").click();
-    const model = asked.getByLabel("Model");
+    const model = asked.getByLabel("Model", { exact: true });
     const others = await model.locator("option").allInnerTexts();
     await model.selectOption({ label: others.at(-1) });
     await button("Ask this", asked).click();

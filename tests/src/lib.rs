@@ -18,8 +18,12 @@ pub mod impostors;
 pub mod listening;
 #[path = "../hostile/patients.rs"]
 pub mod patients;
+#[path = "../host/provider.rs"]
+pub mod provider;
 #[path = "../hostile/stage.rs"]
 pub mod stage;
+#[path = "../host/typescript.rs"]
+pub mod typescript;
 
 /// The command line, built by `cargo xtask test` into the folder that the tests run from.
 pub fn compere() -> PathBuf {
