@@ -653,6 +653,10 @@ async fn folders_are_given_and_the_server_waits_for_a_yes() {
     let mut person = Person::sits_down(&host, "roots");
     person.told(&json!({"folder": other})).await;
     let seen = person.says().await;
+    // Python looks in many places.
+    let learned = seen["learned"].as_str().unwrap();
+    assert!(learned.contains("What probe was kept from"), "{learned}");
+    assert!(!learned.contains("did not say"), "{learned}");
     let waits = seen["waits"].as_str().unwrap();
     assert!(waits.contains(other.to_str().unwrap()), "{waits}");
     assert!(waits.contains("not what you approved before"), "{waits}");

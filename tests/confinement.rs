@@ -11,13 +11,14 @@ use std::process::{Command as Program, Stdio};
 
 use compere::Client;
 use compere_host::config::{HostFile, Surroundings};
-use compere_host::consent::Answer;
+use compere_host::consent::{Answer, Topic};
+use compere_host::door::{Order, Reply};
 use compere_host::sandbox;
 use compere_host::servers::digests::Digests;
 use compere_host::servers::hosts::Named;
 use compere_host::servers::launch::{Machine, launching};
-use compere_tests::compere;
 use compere_tests::hosting::{Hosting, place, probe, text};
+use compere_tests::{compere, until};
 use serde_json::{Value, json};
 
 /// What is outside of the folder that the server is given.
@@ -832,4 +833,137 @@ fn a_world_is_built_beside_what_is_given() {
         );
         assert!(!said.contains("passwd"), "{given:?}: {said}");
     }
+}
+
+/// A host with a server that begins with this, and what is outside of what it is given.
+fn beginning(outside: &Outside, begins: &str) -> Hosting {
+    let folder = place(&json!({}));
+    let work = folder.path().join("work").canonicalize().unwrap();
+    let script = work.join("server.py");
+    let probe_script = Path::new(env!("CARGO_MANIFEST_DIR")).join("host/probe.py");
+    let begins = begins.replace("OUTSIDE", outside.folder.path().to_str().unwrap());
+    let text = format!(
+        "import os, runpy, socket\n{begins}\nrunpy.run_path({:?}, run_name='__main__')\n",
+        probe_script.to_str().unwrap()
+    );
+    std::fs::write(&script, text).unwrap();
+    let mut server = probe(
+        work.to_str().unwrap(),
+        &json!({"read": [probe_script.parent()]}),
+    );
+    server["args"] = json!([script, work]);
+    let file = json!({"servers": {"probe": server}, "policy": [{"allow": "*"}]});
+    let path = folder.path().join("settings/compere.json");
+    std::fs::write(path, file.to_string()).unwrap();
+    Hosting::start_in(folder, &[])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_for_want_of_a_file_says_which() {
+    let outside = Outside::new();
+    let host = beginning(&outside, "open('OUTSIDE/secret').read()");
+    let Topic::Launch { digest, .. } = &host.questions()[0].topic else {
+        panic!("{:?}", host.questions());
+    };
+    let answer = Answer::Approve {
+        digest: digest.clone(),
+        except: Vec::new(),
+        reads: Vec::new(),
+    };
+    host.answer(host.questions()[0].id, answer);
+    let failed = || host.status().servers[0].stage.to_string();
+    until("the failure", || failed().starts_with("failed")).await;
+    let wanted = format!(
+        "it was kept from {}, which it was not given",
+        outside.path("secret")
+    );
+    assert!(failed().contains(&wanted), "{}", failed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fails_for_want_of_a_file_says_which() {
+    let outside = Outside::new();
+    let confined = host(&json!({})).await;
+    let app = confined.app("tester").await;
+    let words = format!(
+        "EACCES: permission denied, open '{}'",
+        outside.path("secret")
+    );
+    let result = app
+        .call("probe__probe", json!({"failing": words}))
+        .await
+        .unwrap();
+    // The app gets what the server said.
+    assert_eq!(text(&result.into_inner()), words);
+    let wanted = format!(
+        "it was kept from {}, which it was not given",
+        outside.path("secret")
+    );
+    let records = confined.records();
+    let last = records
+        .iter()
+        .rev()
+        .find(|record| record["name"] == "probe")
+        .unwrap();
+    assert_eq!(last["outcome"], format!("the tool failed; {wanted}"));
+    let last_words = confined.status().servers[0].last_words.join("\n");
+    assert!(last_words.contains(&wanted), "{last_words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learning_run_says_what_a_server_was_kept_from() {
+    let outside = Outside::new();
+    let begins = "\
+def tries(action):
+    try: action()
+    except OSError: pass
+tries(lambda: open('OUTSIDE/secret'))
+tries(lambda: os.listdir('OUTSIDE'))
+tries(lambda: open('OUTSIDE/missing'))
+tries(lambda: open(os.path.join(os.path.dirname(__file__), 'written'), 'w'))
+tries(lambda: socket.socket(socket.AF_INET))
+";
+    let host = beginning(&outside, begins);
+    let learn = Order::Learn {
+        server: "probe".to_owned(),
+    };
+    // Nothing runs before it is approved.
+    match host.order(&learn) {
+        Reply::Refused(why) => assert!(why.contains("waits for your yes"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    host.approve(&["probe"]).await;
+    let output = Program::new(compere())
+        .args(["sandbox", "explain", "probe", "--learn", "--state"])
+        .arg(host.path("state"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said} {output:?}");
+    let work = Path::new(&host.work()).canonicalize().unwrap();
+    for words in [
+        format!(
+            "it was kept from {}, which it was not given",
+            outside.path("secret")
+        ),
+        format!(
+            "it was kept from {}, which it was not given",
+            outside.folder.path().display()
+        ),
+        format!(
+            "it was kept from changing {}, which it may only read",
+            work.display()
+        ),
+        "it was kept from the network, which it was not given".to_owned(),
+    ] {
+        assert!(said.lines().any(|line| line == words), "{words}: {said}");
+    }
+    assert!(!said.contains("missing"), "{said}");
+    assert!(!said.contains("did not say what it offers"), "{said}");
+    let left = std::fs::read_dir(host.path("state")).unwrap();
+    let left = left.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with("trace")
+    });
+    assert_eq!(left.count(), 0);
 }

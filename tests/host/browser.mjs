@@ -416,6 +416,10 @@ const parts = {
   // A server's folders are changed, and a failed one is tried again.
   async roots() {
     await page.goto(`${base}servers/probe`);
+    await button("Start it and see what it is kept from").click();
+    await page.getByRole("heading", { name: "was kept from" }).waitFor();
+    const learned = await page.locator("main").innerText();
+    await page.getByText("Back to probe").click();
     const { folder } = await told();
     await page.getByLabel("Another folder").fill(folder);
     await button("Add").click();
@@ -424,7 +428,7 @@ const parts = {
     await page.getByLabel("Another folder").fill("/no/such/folder");
     await button("Add").click();
     const why = await page.locator("main").innerText();
-    say({ waits, why });
+    say({ waits, why, learned });
   },
 };
 

@@ -239,6 +239,8 @@ def main():
             is_formed = params["name"] == "formed"
             text = json.dumps(given) if is_formed else do(given.get("do", "nothing"), given)
             result = {"content": [{"type": "text", "text": text}]}
+            if "failing" in given:
+                result = {"content": [{"type": "text", "text": given["failing"]}], "isError": True}
         else:
             result = {}
         say({"id": message["id"], "result": result})

@@ -453,6 +453,11 @@ pub(crate) enum SandboxCommand {
         /// The server.
         server: String,
 
+        /// Have the host start it, as you approved it and confined as ever, and say what it was kept from. Needs
+        /// `strace`.
+        #[arg(long)]
+        learn: bool,
+
         #[command(flatten)]
         keeps: Keeps,
 

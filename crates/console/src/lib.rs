@@ -133,6 +133,7 @@ fn router(inner: Arc<Inner>) -> Router {
         .route("/{visit}/servers/{name}", get(servers::one))
         .route("/{visit}/servers/{name}/retry", post(servers::retry))
         .route("/{visit}/servers/{name}/update", post(servers::update))
+        .route("/{visit}/servers/{name}/learn", post(servers::learn))
         .route("/{visit}/servers/{name}/roots", post(servers::roots))
         .route("/{visit}/servers/{name}/try", post(trials::begin))
         .route("/{visit}/resources", post(trials::resources))

@@ -265,7 +265,7 @@ fn touches(visit: &Visit, server: &Server, base: &str, way: Option<&Way>) -> Mar
             }
             @if let Some(Way::Program(program)) = way {
                 @match &program.profile {
-                    Some(profile) => (confined(profile)),
+                    Some(profile) => (confined(visit, base, profile)),
                     None => p.warn { "It runs as any other program of yours: it can read and change all that you can." }
                 }
             }
@@ -274,7 +274,7 @@ fn touches(visit: &Visit, server: &Server, base: &str, way: Option<&Way>) -> Mar
     }
 }
 
-fn confined(profile: &Profile) -> Markup {
+fn confined(visit: &Visit, base: &str, profile: &Profile) -> Markup {
     let all = |paths: &[PathBuf]| {
         let paths = paths.iter().map(|path| path.display().to_string());
         lines("paths", &paths.collect::<Vec<_>>())
@@ -298,6 +298,9 @@ fn confined(profile: &Profile) -> Markup {
             }
             p { "What stays open to it" }
             ul { @for words in profile.stays_open() { li { (words) } } }
+        }
+        form.inline method="post" action=(visit.path(&format!("{base}/learn"))) {
+            button { "Start it and see what it is kept from" }
         }
     }
 }
@@ -401,6 +404,32 @@ pub(crate) async fn roots(
         &name,
         done.unwrap_or_else(|error| Err(error.to_string())),
     )
+}
+
+/// It is started to see what it is kept from.
+pub(crate) async fn learn(
+    State(inner): State<Arc<Inner>>,
+    visit: Visit,
+    Path((_, name)): Path<(String, String)>,
+) -> Response {
+    let back = format!("servers/{}", part(&name));
+    let learned = match inner.host.learn(&name).await {
+        Ok(learned) => learned,
+        Err(why) => return failed(&inner, &visit, Place::Servers, &back, &why),
+    };
+    let denied: Vec<String> = learned.denied.iter().map(ToString::to_string).collect();
+    let content = html! {
+        h1 { "What " (line(&name)) " was kept from" }
+        @if denied.is_empty() { p.nothing { "From nothing that is there." } }
+        (lines("facts", &denied))
+        @if let Some(why) = &learned.failed {
+            p.warn { "It did not say what it offers: " (line(why)) }
+            (lines("log", &learned.last_words))
+        }
+        p.hint { "What it should have, say in its entry. Not everything that a program tries it needs." }
+        p { a href=(visit.path(&back)) { "Back to " (line(&name)) } }
+    };
+    whole(&inner, &visit, Place::Servers, &name, &content).into_response()
 }
 
 fn after(inner: &Inner, visit: &Visit, name: &str, done: Result<(), String>) -> Response {

@@ -100,6 +100,11 @@ pub enum Order {
         /// Which.
         server: String,
     },
+    /// Start a server that is approved to learn what it is kept from.
+    Learn {
+        /// Which.
+        server: String,
+    },
     /// A link to the page of the host in a browser, good for one visitor.
     Page,
     /// A line whenever questions come or go, or servers change.

@@ -37,6 +37,7 @@ use crate::secrets::{self, Secrets};
 use crate::servers::definitions::changes;
 use crate::servers::digests::Digests;
 use crate::servers::launch::{Launching, Machine, Way, keyed, launching};
+use crate::servers::learn::{Learned, learn};
 use crate::servers::running::Running;
 use crate::servers::{Approvals, Kept, Server};
 use crate::session::{Attending, Session};
@@ -544,6 +545,20 @@ impl Host {
         self.look_at(&server);
         self.changed();
         Ok(())
+    }
+
+    /// Starts a server that is approved under a tracer, asks what it offers, and says what it was kept from.
+    pub async fn learn(self: &Arc<Self>, name: &str) -> Result<Learned, String> {
+        let server = self.server(name).ok_or("there is no such server")?;
+        let launching = self.clone().launching_now(&server).await?;
+        let pins = &server.approvals().pins;
+        if !pins.approves(&launching.item(), &launching.digest) {
+            return Err("its launch waits for your yes: compere approve".to_owned());
+        }
+        self.note(format!(
+            "the server {name} is started to learn what it is kept from"
+        ));
+        learn(&launching, &self.options.machine, self.state()).await
     }
 
     /// The open questions.

@@ -14,6 +14,7 @@
 //!
 //! What stays open is in [`Profile::stays_open`], to be shown and not hidden.
 
+pub mod denied;
 pub(crate) mod doorway;
 mod filter;
 mod launcher;

@@ -5,10 +5,12 @@ pub mod digests;
 pub mod fetch;
 pub mod hosts;
 pub mod launch;
+pub mod learn;
 pub mod running;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -335,6 +337,27 @@ impl Server {
         (!running.has_ended()).then(|| running.clone())
     }
 
+    /// What it seems to have been kept from, by what it said, in words; they stand among its last words too.
+    pub(crate) fn kept_from(&self, text: &str) -> Vec<String> {
+        let Ok(launching) = self.launching() else {
+            return Vec::new();
+        };
+        let Way::Program(Program {
+            profile: Some(profile),
+            ..
+        }) = &launching.way
+        else {
+            return Vec::new();
+        };
+        let denied = sandbox::denied::denied(text, profile);
+        let words: Vec<String> = denied.iter().map(ToString::to_string).collect();
+        let last = self.lock().words.clone();
+        for what in &words {
+            last.hear(&format!("compere: it was kept from {what}"));
+        }
+        words
+    }
+
     /// What it wrote to its standard error last.
     pub fn last_words(&self) -> Vec<String> {
         self.lock().words.lines()
@@ -413,12 +436,17 @@ impl Server {
                 Ok(running)
             }
             Err(error) => {
-                let why = match error.kind() {
+                let mut why = match error.kind() {
                     ErrorKind::HttpStatus(401 | 403) => {
                         "it wants you to sign in, which is not supported yet".to_owned()
                     }
                     _ => error.to_string(),
                 };
+                let kept_from = self.kept_from(&format!("{why}\n{}", self.last_words().join("\n")));
+                if !kept_from.is_empty() {
+                    why.push_str("; it was kept from ");
+                    why.push_str(&kept_from.join("; "));
+                }
                 let mut state = self.lock();
                 let times = state.failed.as_ref().map_or(0, |failed| failed.times);
                 let wait = BACK_OFF
@@ -508,53 +536,7 @@ async fn connect(
         .ping_every(PING.0, PING.1);
     match &launching.way {
         Way::Program(program) => {
-            let mut profile = program.profile.clone();
-            let mut way_out = None;
-            if let (Some(profile), false) = (&mut profile, program.hosts.is_empty()) {
-                let hand_over = HandOver::new()?;
-                profile.way_out = Some(hand_over.name.clone());
-                let heard = words.clone();
-                let say: hosts::Say = Arc::new(move |what| heard.hear(&format!("compere: {what}")));
-                let hosts = program.hosts.clone();
-                way_out = Some(hosts::open(hand_over, process.clone(), hosts, say));
-            }
-            let mut command = Command::new(&machine.own)
-                .args(sandbox::order(profile.as_ref()))
-                .arg(&program.path)
-                .args(&program.arguments)
-                .on_stderr(move |line| words.hear(line))
-                .on_start(move |id| process.store(id, Ordering::Release));
-            if way_out.is_some() {
-                for (name, value) in hosts::variables(sandbox::doorway::PORT) {
-                    command = command.env(name, value);
-                }
-            }
-            for (name, value) in &program.environment {
-                if let Some(value) = value {
-                    command = command.env(name, value);
-                }
-            }
-            let taken = |name: &std::ffi::OsString| {
-                let name = name.to_str().unwrap_or_default();
-                matches!(program.environment.get(name), Some(None))
-            };
-            let inherited = machine.environment.iter();
-            let inherited = inherited.filter(|(name, _)| !taken(name));
-            command =
-                command.inherit_env(inherited.map(|(name, value)| (name.clone(), value.clone())));
-            for home in program.profile.iter().flat_map(|profile| &profile.own) {
-                let mut making = std::fs::DirBuilder::new();
-                making.recursive(true);
-                std::os::unix::fs::DirBuilderExt::mode(&mut making, 0o700).create(home)?;
-            }
-            let own = program
-                .profile
-                .as_ref()
-                .and_then(|profile| profile.own.first());
-            let folder = program.folder.as_ref().or(program.roots.first()).or(own);
-            if let Some(folder) = folder {
-                command = command.directory(folder);
-            }
+            let Prepared { command, way_out } = prepared(program, machine, words, process, None)?;
             Ok((builder.connect(command).await?, way_out))
         }
         Way::Remote { url, headers } => {
@@ -566,4 +548,71 @@ async fn connect(
         }
         Way::Fetch(_) => Err(std::io::Error::other("it is not fetched yet").into()),
     }
+}
+
+/// A program, ready to be started.
+struct Prepared {
+    command: Command,
+    way_out: Option<WayOut>,
+}
+
+/// The launcher with its orders; `wrapped` in another program with these arguments, if anything.
+fn prepared(
+    program: &Program,
+    machine: &Machine,
+    words: LastWords,
+    process: Arc<AtomicU32>,
+    wrapped: Option<(&Path, &[OsString])>,
+) -> std::io::Result<Prepared> {
+    let mut profile = program.profile.clone();
+    let mut way_out = None;
+    if let (Some(profile), false) = (&mut profile, program.hosts.is_empty()) {
+        let hand_over = HandOver::new()?;
+        profile.way_out = Some(hand_over.name.clone());
+        let heard = words.clone();
+        let say: hosts::Say = Arc::new(move |what| heard.hear(&format!("compere: {what}")));
+        let hosts = program.hosts.clone();
+        way_out = Some(hosts::open(hand_over, process.clone(), hosts, say));
+    }
+    let mut command = match wrapped {
+        None => Command::new(&machine.own),
+        Some((program, arguments)) => Command::new(program).args(arguments).arg(&machine.own),
+    };
+    command = command
+        .args(sandbox::order(profile.as_ref()))
+        .arg(&program.path)
+        .args(&program.arguments)
+        .on_stderr(move |line| words.hear(line))
+        .on_start(move |id| process.store(id, Ordering::Release));
+    if way_out.is_some() {
+        for (name, value) in hosts::variables(sandbox::doorway::PORT) {
+            command = command.env(name, value);
+        }
+    }
+    for (name, value) in &program.environment {
+        if let Some(value) = value {
+            command = command.env(name, value);
+        }
+    }
+    let taken = |name: &OsString| {
+        let name = name.to_str().unwrap_or_default();
+        matches!(program.environment.get(name), Some(None))
+    };
+    let inherited = machine.environment.iter();
+    let inherited = inherited.filter(|(name, _)| !taken(name));
+    command = command.inherit_env(inherited.map(|(name, value)| (name.clone(), value.clone())));
+    for home in program.profile.iter().flat_map(|profile| &profile.own) {
+        let mut making = std::fs::DirBuilder::new();
+        making.recursive(true);
+        std::os::unix::fs::DirBuilderExt::mode(&mut making, 0o700).create(home)?;
+    }
+    let own = program
+        .profile
+        .as_ref()
+        .and_then(|profile| profile.own.first());
+    let folder = program.folder.as_ref().or(program.roots.first()).or(own);
+    if let Some(folder) = folder {
+        command = command.directory(folder);
+    }
+    Ok(Prepared { command, way_out })
 }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use compere::serde_json::json;
 use compere::text::escape_line;
 use compere_host::config::{HostFile, Surroundings};
+use compere_host::door::{Order, Reply};
 use compere_host::servers::digests::Digests;
 use compere_host::servers::launch::{Way, confined, launching};
 
-use crate::args::{Sandbox, SandboxCommand};
+use crate::args::{Keeps, Sandbox, SandboxCommand};
 use crate::commands::import::text_of;
 use crate::failure::Failure;
 use crate::{hosted, output};
@@ -16,9 +17,13 @@ use crate::{hosted, output};
 pub(crate) fn run(sandbox: &Sandbox) -> Result<ExitCode, Failure> {
     let SandboxCommand::Explain {
         server,
+        learn,
         keeps,
         json: as_json,
     } = &sandbox.command;
+    if *learn {
+        return learned(server, keeps, *as_json);
+    }
     let options = hosted::options(keeps)?;
     let text = text_of(&options.file)?.unwrap_or_default();
     let file = HostFile::read(&text, &options.file);
@@ -90,6 +95,33 @@ pub(crate) fn run(sandbox: &Sandbox) -> Result<ExitCode, Failure> {
             lines.extend(open.map(|open| format!("  {open}")));
         }
     }
+    output::text(&lines.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the host finds out by starting it.
+fn learned(server: &str, keeps: &Keeps, as_json: bool) -> Result<ExitCode, Failure> {
+    let order = Order::Learn {
+        server: server.to_owned(),
+    };
+    let mut host = hosted::reach(keeps)?;
+    host.give(&order).map_err(hosted::failure)?;
+    host.be_patient().map_err(hosted::failure)?;
+    let words = match host.next().map_err(hosted::failure)? {
+        Reply::Done(words) => words,
+        Reply::Refused(why) => return Err(Failure::usage(escape_line(&why))),
+        _ => return Err(Failure::usage("the host did not say what it found")),
+    };
+    if as_json {
+        output::json(&json!({"server": server, "learned": words}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines: Vec<String> = words.iter().map(|line| escape_line(line)).collect();
+    lines.push(
+        "What it should have, say in its entry: \"read\", \"roots\" and \"write\", \"network\"."
+            .to_owned(),
+    );
+    lines.push("Not everything that a program tries it needs.".to_owned());
     output::text(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,7 @@ use crate::door::{HELLO_BYTES, Hello, LINE_BYTES, Order, Reply, TOKEN, VERSION, 
 use crate::hex;
 use crate::host::Host;
 use crate::secrets::is_same;
+use crate::servers::learn::Learned;
 
 /// How long the first line may take.
 const HELLO_TIME: Duration = Duration::from_secs(5);
@@ -248,6 +249,13 @@ impl Visit {
                 Ok(()) => Reply::Done(Vec::new()),
                 Err(why) => Reply::Refused(why),
             },
+            Order::Learn { server } => {
+                let learned = tokio::runtime::Handle::current().block_on(host.learn(&server));
+                match learned {
+                    Ok(learned) => Reply::Done(words_of(&learned)),
+                    Err(why) => Reply::Refused(why),
+                }
+            }
             // What ends everything is answered before.
             Order::Stop => Reply::Done(Vec::new()),
         }
@@ -284,6 +292,24 @@ impl Visit {
             }
         }
     }
+}
+
+/// What was learned, line by line.
+fn words_of(learned: &Learned) -> Vec<String> {
+    let mut words: Vec<String> = learned
+        .denied
+        .iter()
+        .map(|denied| format!("it was kept from {denied}"))
+        .collect();
+    if words.is_empty() {
+        words.push("it was kept from nothing that is there".to_owned());
+    }
+    if let Some(why) = &learned.failed {
+        words.push(format!("it did not say what it offers: {why}"));
+        let last = learned.last_words.iter();
+        words.extend(last.map(|line| format!("it last said: {line}")));
+    }
+    words
 }
 
 /// Who answers, for the record: the person whose machine it is, and by which door.

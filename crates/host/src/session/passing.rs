@@ -644,14 +644,21 @@ impl<'s> Entry<'s> {
         effectful: bool,
     ) -> Result<(), ErrorObject> {
         let outcome = match sent {
-            Ok(answer) if has_failed(answer) => "the tool failed".to_owned(),
+            Ok(answer) if has_failed(answer) => {
+                let server = self.session.host.server(&self.record.server);
+                let kept_from = server.map(|server| server.kept_from(answer));
+                match kept_from.unwrap_or_default().as_slice() {
+                    [] => "the tool failed".to_owned(),
+                    paths => format!("the tool failed; it was kept from {}", paths.join("; ")),
+                }
+            }
             Ok(_) => "done".to_owned(),
             Err(SendError::Refused(error)) => format!("refused by the server ({})", error.code),
             Err(SendError::Stale(stale)) => format!("not sent: {stale}"),
             Err(SendError::Lost(why)) => format!("the server was lost: {why}; outcome unknown"),
             Err(SendError::Broken(why)) => format!("no answer: {}", short(why)),
         };
-        let mut record = self.last_record(outcome);
+        let mut record = self.last_record(short(&outcome));
         record.micros = u64::try_from(began.elapsed().as_micros()).ok();
         self.over = true;
         let written = self.session.host.append(record, Durability::Written).await;
