@@ -228,6 +228,53 @@ async fn a_server_and_what_it_offers_are_approved() {
     person.leaves().await;
 }
 
+// A-TS-09
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_changed_stands_out() {
+    let host = approved().await;
+    let described = json!({"probe": {"description": "Does what it is not told."}});
+    std::fs::write(host.path("work/definition.json"), described.to_string()).unwrap();
+    // It is seen when the server is started again.
+    let app = host.app("editor").await;
+    let answer = calling(&app, json!({"do": "count", "mark": "changed"}));
+    let (id, _) = host.waiting_call().await;
+    host.answer(id, Answer::Once);
+    let mut person = Person::sits_down(&host, "changed");
+    let seen = person.says().await;
+    let new: String = seen["fresh"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(new.contains("not"), "{seen}");
+    assert!(!new.contains("Does"), "{seen}");
+    assert_eq!(seen["place"], "/description");
+    // What is not what was approved was not called.
+    answer.await.unwrap();
+    assert_eq!(ledger(&host), "");
+    person.leaves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_we_did_not_write_is_tried() {
+    let script =
+        peer("npm-servers/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+    let server = json!({"command": "node", "args": [script, "stdio"], "root": true});
+    let host = Hosting::start(&json!({"servers": {"everything": server}}));
+    host.approve(&["everything"]).await;
+    let mut person = Person::sits_down(&host, "everything");
+    let seen = person.says().await;
+    assert_eq!(seen["picture"], true, "{seen}");
+    assert!(
+        seen["prompted"].as_str().unwrap().contains("Vienna"),
+        "{seen}"
+    );
+    assert!(seen["count"].as_u64().unwrap() > 0, "{seen}");
+    assert!(seen["read"].as_str().unwrap().contains("://"), "{seen}");
+    person.leaves().await;
+}
+
 /// An app that samples, and what its model was asked.
 async fn sampling_app(host: &Hosting) -> (Client, std::sync::Arc<std::sync::Mutex<Vec<Value>>>) {
     let asked = std::sync::Arc::<std::sync::Mutex<Vec<Value>>>::default();

@@ -141,7 +141,10 @@ async fn a_person_is_asked_and_every_answer_does_what_it_says() {
     let waits = asking("b");
     let (id, asked) = host.waiting_call().await;
     assert!(
-        asked.changes.iter().any(|change| change.contains("mark")),
+        asked
+            .changes
+            .iter()
+            .any(|change| change.place.contains("mark")),
         "{:?}",
         asked.changes
     );

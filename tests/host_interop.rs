@@ -209,7 +209,7 @@ async fn asked_edited_and_cancelled(host: &Hosting, app: &mut App) {
         asked
             .changes
             .iter()
-            .any(|change| change.contains("/content")),
+            .any(|change| change.place == "/content"),
         "{:?}",
         asked.changes
     );

@@ -127,6 +127,46 @@ const parts = {
     say({ facts, notice: await notice() });
   },
 
+  // What a server offers has changed.
+  async changed() {
+    const offers = card("offers what you have not approved");
+    await offers.waitFor();
+    await shot("difference");
+    const gone = await offers.locator("del").allInnerTexts();
+    const fresh = await offers.locator("ins").allInnerTexts();
+    const place = await offers.locator(".changes code").first().innerText();
+    await button("No", offers).click();
+    await page.locator("#notices .notice").waitFor();
+    say({ gone, fresh, place });
+  },
+
+  // A server that we did not write: a picture, a prompt, resources.
+  async everything() {
+    const result = page.getByRole("heading", { name: "The result" });
+    await page.goto(`${base}servers/everything`);
+    const image = page.locator("details.tool", { hasText: "get-tiny-image" }).first();
+    await image.locator("summary").first().click();
+    await button("Call it", image).click();
+    await result.waitFor();
+    const picture = await page.locator("main img").evaluate((of) => of.complete && of.naturalWidth > 0);
+    await shot("picture");
+    await page.goto(`${base}servers/everything`);
+    const prompt = page.locator("details.tool", { hasText: "args-prompt" }).first();
+    await prompt.locator("summary").first().click();
+    await prompt.getByLabel("city").fill("Vienna");
+    await button("Get it", prompt).click();
+    await page.getByRole("heading", { name: "The prompt" }).waitFor();
+    const prompted = await page.locator("main").innerText();
+    await page.goto(`${base}servers`);
+    await button("Ask all servers for their resources").click();
+    await page.locator(".resources li").first().waitFor();
+    const count = await page.locator(".resources li").count();
+    await shot("resources");
+    await page.locator(".resources li").first().getByRole("button").click();
+    await page.getByRole("heading", { name: "The resource", exact: true }).waitFor();
+    say({ picture, prompted, count, read: await page.locator("main").innerText() });
+  },
+
   // What a model is asked, and what it says, are both changed.
   async sample() {
     const asked = card("wants to ask a model");

@@ -391,7 +391,9 @@ fn shown(question: &Question) -> Vec<String> {
             lines.extend(warnings.iter().map(|of| format!(" ! {}", escape_line(of))));
             if !changes.is_empty() {
                 lines.push("   It is not what you approved before:".to_owned());
-                lines.extend(changes.iter().map(|of| format!("   │ {}", escape_line(of))));
+                for change in changes {
+                    wrapped(&mut lines, &change.to_string());
+                }
             }
         }
         Topic::Sampling(reviewing) => sampling(&mut lines, question, reviewing),
@@ -489,7 +491,7 @@ fn call(lines: &mut Vec<String>, question: &Question, asking: &Asking) {
     if !asking.changes.is_empty() {
         lines.push("   Since the last one that you let through:".to_owned());
         for change in &asking.changes {
-            wrapped(lines, change);
+            wrapped(lines, &change.to_string());
         }
     }
     lines.push(format!(

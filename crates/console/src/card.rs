@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::entry::Visit;
-use crate::text::{block, json, line, lines, moment, value};
+use crate::text::{self, block, json, line, lines, moment, value};
 
 /// How long an answer may hold, and how that is said.
 pub(crate) const TIMES: [(&str, &str); 5] = [
@@ -39,7 +39,7 @@ pub(crate) fn card(visit: &Visit, question: &Question) -> Markup {
                     (lines("warnings", warnings))
                     @if !changes.is_empty() {
                         h3 { "It is not what you approved before" }
-                        (lines("changes", changes))
+                        (text::changes(changes))
                     }
                     form.answers method="post" action=(place) {
                         input type="hidden" name="digest" value=(digest);
@@ -96,7 +96,7 @@ fn call(question: &Question, asking: &Asking, title: &str, place: &str) -> Marku
         (lines("facts", &asking.facts))
         @if !asking.changes.is_empty() {
             h3 { "Since the last one that you let through" }
-            (lines("changes", &asking.changes))
+            (text::changes(&asking.changes))
         }
         p.why { "You are asked because " (line(&asking.rule)) "." }
         form.answers method="post" action=(place) {
@@ -165,7 +165,7 @@ fn offered(question: u64, place: usize, item: &Offered) -> Markup {
             (lines("warnings", &item.warnings))
             @if !item.changes.is_empty() {
                 h4 { "What has changed" }
-                (lines("changes", &item.changes))
+                (text::changes(&item.changes))
             }
             label { input type="checkbox" name="except" value=(item.name); " leave this out" }
             @if is_tool {

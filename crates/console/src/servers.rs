@@ -144,6 +144,12 @@ fn text_of<'v>(definition: &'v Value, name: &str) -> &'v str {
         .unwrap_or_default()
 }
 
+/// The words of a definition, if it has any.
+fn described(definition: &Value) -> Markup {
+    let text = text_of(definition, "description");
+    html! { @if !text.is_empty() { (block(text)) } }
+}
+
 /// How a description begins, beside a name.
 fn beginning(text: &str) -> Markup {
     let first = text.lines().find(|line| !line.trim().is_empty());
@@ -171,7 +177,7 @@ fn tools(visit: &Visit, server: &Server, base: &str) -> Markup {
                         (beginning(text_of(definition, "description")))
                         @if approvals.reads.contains_key(&item.name) { " " span.state { "only reads, you said" } }
                     }
-                    (block(text_of(definition, "description")))
+                    (described(definition))
                     form.answers.fields method="post" action=(visit.path(&format!("{base}/try"))) {
                         input type="hidden" name="tool" value=(item.name);
                         (form::form(definition.get("inputSchema").unwrap_or(&Value::Null), &format!("tool-{number}")))
@@ -200,7 +206,7 @@ fn prompts(visit: &Visit, server: &Server, base: &str) -> Markup {
                             strong { (line(&item.name)) }
                             (beginning(text_of(definition, "description")))
                         }
-                        (block(text_of(definition, "description")))
+                        (described(definition))
                         form.answers.fields method="post" action=(visit.path(&format!("{base}/try"))) {
                             input type="hidden" name="prompt" value=(item.name);
                             @for (argument, described, required) in prompt_arguments(definition) {

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use compere::text::{escape, escape_line, is_unseen};
+use compere_host::pins::{Change, Piece};
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -84,5 +85,25 @@ pub(crate) fn count(count: usize, one: &str, several: &str) -> String {
     match count {
         1 => format!("1 {one}"),
         count => format!("{count} {several}"),
+    }
+}
+
+/// What has changed: what is gone and what is new stand out, also to those who see no colours.
+pub(crate) fn changes(changes: &[Change]) -> Markup {
+    html! {
+        ul.changes {
+            @for change in changes {
+                li {
+                    @if change.place.is_empty() { "all of it: " } @else { code { (line(&change.place)) } ": " }
+                    @for piece in &change.pieces {
+                        @match piece {
+                            Piece::Same(text) => bdi.theirs { (escape(text)) },
+                            Piece::Gone(text) => del { bdi.theirs { (escape(text)) } },
+                            Piece::New(text) => ins { bdi.theirs { (escape(text)) } },
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -32,9 +32,9 @@ use crate::consent::{
 };
 use crate::hex;
 use crate::host::approvals::{same_definitions, same_launch};
+use crate::pins::{Change as Difference, changes};
 use crate::sampling::{Budgets, Model};
 use crate::secrets::{self, Secrets};
-use crate::servers::definitions::changes;
 use crate::servers::digests::Digests;
 use crate::servers::launch::{Launching, Machine, Way, keyed, launching};
 use crate::servers::learn::{Learned, learn};
@@ -834,7 +834,7 @@ impl Host {
     }
 
     /// What differs from the last call that was let through.
-    pub(crate) fn since_last(&self, of: &(String, String, String), now: &Value) -> Vec<String> {
+    pub(crate) fn since_last(&self, of: &(String, String, String), now: &Value) -> Vec<Difference> {
         let last = self
             .last_calls
             .lock()

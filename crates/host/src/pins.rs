@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use difference::{FieldChange, Piece, difference, words};
+pub use difference::{Change, FieldChange, Piece, changes, difference, words};
 pub use digest::{Digest, canonical, digest};
 pub use hidden::{Hidden, hidden};
 pub use names::{Likeness, likenesses};

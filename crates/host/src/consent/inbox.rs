@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::consent::{OPEN_FOR, REFUSALS, Wanted};
+use crate::pins::Change;
 
 /// Questions of one app that may be open.
 const PER_APP: usize = 64;
@@ -36,7 +37,7 @@ pub enum Topic {
         /// What is to be known before saying yes.
         warnings: Vec<String>,
         /// What was approved before, if anything; then the difference.
-        changes: Vec<String>,
+        changes: Vec<Change>,
         /// This is about fetching its program; starting that is asked about later.
         #[serde(default)]
         fetches: bool,
@@ -104,7 +105,7 @@ pub struct Asking {
     /// What the host has found out about the arguments: where paths lead, which hosts are meant.
     pub facts: Vec<String>,
     /// What differs from the last call that was approved.
-    pub changes: Vec<String>,
+    pub changes: Vec<Change>,
     /// Why a person is asked.
     pub rule: String,
     /// The shape of it.
@@ -121,7 +122,7 @@ pub struct Offered {
     /// How it is described: the server's words.
     pub description: String,
     /// What has changed since it was approved, field by field; empty if it is new.
-    pub changes: Vec<String>,
+    pub changes: Vec<Change>,
     /// What is to be known: hidden text, names that look alike.
     pub warnings: Vec<String>,
 }

@@ -11,8 +11,8 @@ use compere::gateway::ServerListener;
 use crate::audit::{Kind as RecordKind, Record};
 use crate::consent::{Now, Rejected, Topic};
 use crate::host::{Host, PINS, VERSION, short};
-use crate::pins::{Item, Kind, Standing};
-use crate::servers::definitions::{Definitions, changes};
+use crate::pins::{Item, Kind, Standing, changes};
+use crate::servers::definitions::Definitions;
 use crate::servers::{Approvals, NotRunning, Server};
 use crate::session::{Heard, Survey};
 

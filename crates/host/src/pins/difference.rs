@@ -1,5 +1,8 @@
 //! What has changed between two definitions: field by field, and within a text word by word.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use similar::{Algorithm, ChangeTag, TextDiff};
 
@@ -15,7 +18,8 @@ pub struct FieldChange {
 }
 
 /// A part of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Piece {
     /// It was there and is.
     Same(String),
@@ -23,6 +27,51 @@ pub enum Piece {
     Gone(String),
     /// It is there now.
     New(String),
+}
+
+/// What has changed at one place, to be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The place, as a JSON Pointer; empty for the whole.
+    pub place: String,
+    /// What was there and what is, one after the other: words of a text, or values as JSON.
+    pub pieces: Vec<Piece>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place.as_str() {
+            "" => f.write_str("all of it: ")?,
+            place => write!(f, "{place}: ")?,
+        }
+        self.pieces.iter().try_for_each(|piece| match piece {
+            Piece::Same(text) => f.write_str(text),
+            Piece::Gone(text) => write!(f, "[-{text}-]"),
+            Piece::New(text) => write!(f, "{{+{text}+}}"),
+        })
+    }
+}
+
+/// What has changed, field by field, and within a text word by word.
+pub fn changes(before: &Value, after: &Value) -> Vec<Change> {
+    let of_field = |change: FieldChange| {
+        let pieces = match (change.before, change.after) {
+            (Some(Value::String(before)), Some(Value::String(after))) => words(&before, &after),
+            (before, after) => {
+                let gone = before.map(|before| Piece::Gone(before.to_string()));
+                let new = after.map(|after| Piece::New(after.to_string()));
+                gone.into_iter().chain(new).collect()
+            }
+        };
+        Change {
+            place: change.path,
+            pieces,
+        }
+    };
+    difference(before, after)
+        .into_iter()
+        .map(of_field)
+        .collect()
 }
 
 /// Every field that differs, the deepest that can be named.

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::consent::Offered;
 use crate::hex;
 use crate::pins::{
-    Digest, Item, Kind, Piece, Pins, Standing, canonical, difference, digest, hidden, likenesses,
+    Digest, Item, Kind, Pins, Standing, canonical, changes, digest, hidden, likenesses,
 };
 
 /// How long a server may take to list something.
@@ -288,36 +288,4 @@ fn described(kind: Kind, definition: &Value) -> String {
         _ => definition.get("description").and_then(Value::as_str),
     };
     text.unwrap_or_default().to_owned()
-}
-
-/// What has changed, a line for each field.
-pub(crate) fn changes(before: &Value, after: &Value) -> Vec<String> {
-    let of_field = |change: crate::pins::FieldChange| {
-        let place = match change.path.is_empty() {
-            true => "all of it".to_owned(),
-            false => change.path.clone(),
-        };
-        match (&change.before, &change.after) {
-            (Some(Value::String(before)), Some(Value::String(after))) => {
-                let pieces = crate::pins::words(before, after);
-                let text: String = pieces
-                    .into_iter()
-                    .map(|piece| match piece {
-                        Piece::Same(text) => text,
-                        Piece::Gone(text) => format!("[-{text}-]"),
-                        Piece::New(text) => format!("{{+{text}+}}"),
-                    })
-                    .collect();
-                format!("{place}: {text}")
-            }
-            (Some(before), Some(after)) => format!("{place}: {before} is now {after}"),
-            (None, Some(after)) => format!("{place} is new: {after}"),
-            (Some(before), None) => format!("{place} is gone: it was {before}"),
-            (None, None) => place,
-        }
-    };
-    difference(before, after)
-        .into_iter()
-        .map(of_field)
-        .collect()
 }
