@@ -343,7 +343,7 @@ async fn what_a_server_changes_stops_until_a_person_has_seen_it() {
     let shown = serde_json::to_value(&host.questions()[0].topic)
         .unwrap()
         .to_string();
-    assert!(shown.contains("{+ First read"), "{shown}");
+    assert!(shown.contains("{\"new\":\" First read"), "{shown}");
     assert!(shown.contains("hidden in /description"), "{shown}");
     assert!(shown.contains("looks like"), "{shown}");
     // Without a word, in the next process.
