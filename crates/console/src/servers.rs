@@ -21,7 +21,7 @@ use crate::card::card;
 use crate::entry::Visit;
 use crate::inbox::{failed, see};
 use crate::page::{Place, page as whole};
-use crate::text::{block, line, lines, part, value};
+use crate::text::{block, count, line, lines, part, value};
 use crate::trials::prompt_arguments;
 use crate::{Inner, form};
 
@@ -39,24 +39,15 @@ pub(crate) async fn list(State(inner): State<Arc<Inner>>, visit: Visit) -> Respo
         @if servers.is_empty() {
             p.nothing { "There are none. Bring over those of other apps in a terminal: " code { "compere import" } }
         } @else {
-            div.wide {
-                table {
-                    thead { tr {
-                        th scope="col" { "Server" } th scope="col" { "State" }
-                        th.number scope="col" { "Tools" } th.number scope="col" { "Waiting" }
-                        th.number scope="col" { "Memory" }
-                    } }
-                    tbody {
-                        @for server in &servers {
-                            tr {
-                                th scope="row" {
-                                    a href=(visit.path(&format!("servers/{}", part(&server.name)))) { (line(&server.name)) }
-                                }
-                                td { (state(&server.stage)) }
-                                td.number { (server.tools) }
-                                td.number { (server.waiting) }
-                                td.number { @if server.memory > 0 { (server.memory / 1024) " MiB" } }
-                            }
+            ul.servers {
+                @for server in &servers {
+                    li {
+                        h2 { a href=(visit.path(&format!("servers/{}", part(&server.name)))) { (line(&server.name)) } }
+                        p { (state(&server.stage)) }
+                        p.hint {
+                            (count(server.tools, "tool", "tools"))
+                            @if server.waiting > 0 { ", " (server.waiting) " of what it offers wait for you" }
+                            @if server.memory > 0 { ", " (server.memory / 1024) " MiB" }
                         }
                     }
                 }
