@@ -207,7 +207,7 @@ async fn a_grant_is_given_and_taken_back() {
     person.leaves().await;
 }
 
-// A-TS-01 A-TS-09
+// A-TS-01 A-TS-09 C-GUIDE-15 C-GUIDE-16
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_and_what_it_offers_are_approved() {
     let host = hosting(json!({}), None, &json!({}));
@@ -426,6 +426,7 @@ async fn what_is_clicked_too_early_is_no_yes() {
     person.leaves().await;
 }
 
+// C-BASE-08
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tool_is_tried_with_a_form_from_its_schema() {
     let schema = json!({
@@ -444,7 +445,9 @@ async fn a_tool_is_tried_with_a_form_from_its_schema() {
         "required": ["text", "whole"],
         "$defs": {"inside": {"type": "object", "properties": {"inner": {"type": "string", "title": "inner text"}}}},
     });
-    let tool = json!({"name": "formed", "description": "Takes much.", "inputSchema": schema});
+    let tool = json!({
+        "name": "formed", "title": "All kinds of things", "description": "Takes much.", "inputSchema": schema,
+    });
     let host = hosting(json!({}), Some(json!({"new": [tool]})), &json!({}));
     host.approve(&["probe"]).await;
     let mut person = Person::sits_down(&host, "try_tool");
@@ -653,6 +656,7 @@ async fn everything_that_happened_can_be_scrolled_through() {
     person.leaves().await;
 }
 
+// A-TOOL-03 A-CANC-14
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_seen_as_it_happens() {
     let host = approved().await;
@@ -663,9 +667,16 @@ async fn what_happens_is_seen_as_it_happens() {
     let (id, _) = host.waiting_call().await;
     host.answer(id, Answer::Once);
     answer.await.unwrap();
+    // One that goes on, and that the app gives up.
+    let waits = calling(&app, json!({"do": "wait", "seconds": 60}));
+    let (id, _) = host.waiting_call().await;
+    host.answer(id, Answer::Once);
+    assert_eq!(person.says().await, json!({"open": true}));
+    waits.abort();
     let seen = person.says().await;
     let shown = seen["text"].as_str().unwrap();
     assert!(shown.contains("editor → probe → probe"), "{shown}");
+    assert!(shown.contains("withdrawn by the app"), "{shown}");
     assert_eq!(seen["found"], 1);
     assert!(
         seen["plot"].as_str().unwrap().starts_with("1 call from"),
@@ -691,6 +702,7 @@ async fn the_log_is_verified_and_taken_along() {
     person.leaves().await;
 }
 
+// A-ROOT-14 A-ROOT-15
 #[tokio::test(flavor = "multi_thread")]
 async fn folders_are_given_and_the_server_waits_for_a_yes() {
     let host = approved().await;

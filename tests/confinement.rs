@@ -131,7 +131,7 @@ async fn host(settings: &Value) -> Hosting {
     host
 }
 
-// A-TS-04 A-TS-07
+// A-TS-04 A-TS-07 A-ROOT-09 C-GUIDE-18 C-GUIDE-28
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confined_server_can_do_nothing_outside_of_what_it_was_given() {
     for namespaces in [true, false] {
@@ -639,6 +639,7 @@ fn root_needs_words() {
     }
 }
 
+// C-GUIDE-17
 /// What was said of a server that keeps less than it could stands in the record.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_words_that_were_agreed_to_are_recorded() {
@@ -966,4 +967,20 @@ tries(lambda: socket.socket(socket.AF_INET))
         name.to_string_lossy().starts_with("trace")
     });
     assert_eq!(left.count(), 0);
+}
+
+// A-ROOT-10
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_goes_is_noticed() {
+    let host = host(&json!({})).await;
+    let app = host.app("tester").await;
+    app.call("probe__probe", json!({})).await.unwrap();
+    let stage = || host.status().servers[0].stage.to_string();
+    assert_eq!(stage(), "running (1)");
+    let elsewhere = host.path("elsewhere");
+    std::fs::rename(host.path("work"), &elsewhere).unwrap();
+    until("its going", || stage().starts_with("cannot be started")).await;
+    std::fs::rename(&elsewhere, host.path("work")).unwrap();
+    until("its coming back", || stage().starts_with("ready")).await;
+    app.call("probe__probe", json!({})).await.unwrap();
 }

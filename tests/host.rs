@@ -1019,3 +1019,30 @@ async fn what_was_never_seen_is_looked_at_again() {
     until("the definitions again", || host.questions().len() == 1).await;
     host.approve(&["probe"]).await;
 }
+
+// C-ELIC-13 D-154
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_does_not_ask_a_person_for_ever() {
+    let host = probing(&json!({}), &[]).await;
+    let asked = Arc::new(Mutex::new(0));
+    let counted = asked.clone();
+    let builder = Client::builder("editor", "1").on_elicit(move |_| {
+        *counted.lock().unwrap() += 1;
+        async { Ok(serde_json::from_value(json!({"action": "decline"})).unwrap()) }
+    });
+    let app = host.app_with("editor", builder).await;
+    let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    let question = json!({"message": "?", "requestedSchema": schema});
+    let arguments =
+        json!({"do": "ask", "method": "elicitation/create", "params": question, "times": 15});
+    let said = text(&call(&app, arguments.clone()).await);
+    assert_eq!(*asked.lock().unwrap(), 10, "{said}");
+    assert_eq!(
+        said.matches("has asked 10 times already").count(),
+        5,
+        "{said}"
+    );
+    // For another call it may ask anew.
+    call(&app, arguments).await;
+    assert_eq!(*asked.lock().unwrap(), 20);
+}

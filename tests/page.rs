@@ -269,6 +269,7 @@ async fn what_another_site_makes_a_browser_ask_is_refused() {
     .await;
 }
 
+// C-GUIDE-26
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_says_what_a_browser_must_not_do() {
     let host = hosting();

@@ -246,6 +246,7 @@ const parts = {
   async try_tool() {
     await page.goto(`${base}servers/probe`);
     const tool = page.locator("details.tool", { hasText: "formed" }).first();
+    const named = await tool.locator("summary").first().innerText();
     await tool.locator("summary").first().click();
     await shot("form");
     await tool.getByLabel("text", { exact: true }).fill("one\ntwo <b>&");
@@ -274,7 +275,7 @@ const parts = {
     await button("Call it", again).click();
     await card("console wants formed").waitFor();
     const json = await card("console wants formed").innerText();
-    say({ result, json });
+    say({ result, json, named });
   },
 
   // Words that want to be more than words.
@@ -434,6 +435,9 @@ const parts = {
     await page.goto(`${base}activity`);
     say({ before: await page.locator(".row").count() });
     await page.locator(".row", { hasText: "seen live" }).first().waitFor();
+    await page.locator(".row", { hasText: "its outcome is not known" }).first().waitFor();
+    say({ open: true });
+    await page.locator(".row", { hasText: "withdrawn by the app" }).first().waitFor();
     const text = await page.locator(".row").first().innerText();
     await page.getByLabel("Words").fill("live");
     await button("Show").click();

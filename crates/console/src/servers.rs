@@ -141,6 +141,20 @@ fn described(definition: &Value) -> Markup {
     html! { @if !text.is_empty() { (block(text)) } }
 }
 
+/// How people are to call it, and what it is called.
+fn named(name: &str, definition: &Value) -> Markup {
+    let title = definition
+        .get("title")
+        .or(definition.pointer("/annotations/title"));
+    let title = title
+        .and_then(Value::as_str)
+        .filter(|title| !title.is_empty());
+    html! {
+        strong { (line(title.unwrap_or(name))) }
+        @if title.is_some_and(|title| title != name) { " " code { (line(name)) } }
+    }
+}
+
 /// How a description begins, beside a name.
 fn beginning(text: &str) -> Markup {
     let first = text.lines().find(|line| !line.trim().is_empty());
@@ -164,7 +178,7 @@ fn tools(visit: &Visit, server: &Server, base: &str) -> Markup {
             @for (number, (item, Pin { definition, .. })) in tools.iter().enumerate() {
                 details.tool {
                     summary {
-                        strong { (line(&item.name)) }
+                        (named(&item.name, definition))
                         (beginning(text_of(definition, "description")))
                         @if approvals.reads.contains_key(&item.name) { " " span.state { "only reads, you said" } }
                     }
@@ -194,7 +208,7 @@ fn prompts(visit: &Visit, server: &Server, base: &str) -> Markup {
                 @for (number, (item, Pin { definition, .. })) in prompts.iter().enumerate() {
                     details.tool {
                         summary {
-                            strong { (line(&item.name)) }
+                            (named(&item.name, definition))
                             (beginning(text_of(definition, "description")))
                         }
                         (described(definition))

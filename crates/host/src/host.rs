@@ -246,6 +246,19 @@ impl Host {
                 tracing::debug!(server = server.name, "nothing is asked of it: it is ended");
                 running.close().await;
             }
+            if server.roots_moved() {
+                self.note(format!(
+                    "the folders of the server {} are gone, or there again",
+                    server.name
+                ));
+                let (host, looked_at) = (self.clone(), server.clone());
+                let _ = tokio::task::spawn_blocking(move || host.look_at(&looked_at)).await;
+                // What runs with folders that are gone is not to go on with others of the same name.
+                for running in server.take_all() {
+                    running.close().await;
+                }
+                self.changed();
+            }
         }
     }
 

@@ -163,6 +163,8 @@ struct State {
     running: HashMap<u64, Arc<Running>>,
     words: LastWords,
     failed: Option<Failure>,
+    /// One of its folders was not there when that was last looked at.
+    roots_are_gone: bool,
 }
 
 struct Failure {
@@ -335,6 +337,29 @@ impl Server {
         let state = self.lock();
         let running = state.running.get(&self.slot(session))?;
         (!running.has_ended()).then(|| running.clone())
+    }
+
+    /// Has one of its folders gone, or come back, since this was last asked?
+    pub(crate) fn roots_moved(&self) -> bool {
+        let Ok(launching) = self.launching() else {
+            // It may be that it waits for one.
+            return self.lock().roots_are_gone && self.given_roots_are_there();
+        };
+        let Way::Program(program) = &launching.way else {
+            return false;
+        };
+        let gone = program.roots.iter().any(|root| !root.is_dir());
+        let mut state = self.lock();
+        std::mem::replace(&mut state.roots_are_gone, gone) != gone
+    }
+
+    fn given_roots_are_there(&self) -> bool {
+        let roots = self.entry.settings.roots.iter().map(Path::new);
+        let there = roots.filter(|root| root.is_absolute()).all(Path::is_dir);
+        if there {
+            self.lock().roots_are_gone = false;
+        }
+        there
     }
 
     /// What it seems to have been kept from, by what it said, in words; they stand among its last words too.

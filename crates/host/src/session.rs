@@ -34,6 +34,8 @@ const LOCAL: &str = "local";
 const NAME_CHARACTERS: usize = 64;
 /// What servers were approved of may be as new as this.
 const NEWEST: Revision = Revision::V2025_11_25;
+/// A server asks a model, or a person, so often while it works on one request at most.
+const PER_CALL: usize = 10;
 /// Items on a page of a list.
 const PAGE: usize = 500;
 
@@ -55,8 +57,8 @@ struct State {
     level: Option<Box<str>>,
     /// What the app is subscribed to, as it named it: the server, and the URI there.
     subscriptions: BTreeMap<String, (String, String)>,
-    /// How often a model was asked for each request of the app that is worked on.
-    sampled_for: Vec<(Place, usize)>,
+    /// How often a model, or a person, was asked for each request of the app that is worked on.
+    asked_for: Vec<((Place, Method), usize)>,
     /// The requests of the app that each server works on.
     asked_on: HashMap<String, Vec<Place>>,
     uris: Uris,
@@ -230,18 +232,20 @@ impl Session {
         Ok("{}".into())
     }
 
-    /// Counts that a model is asked for a request of the app; how often that was before.
-    fn sampled_for(&self, place: Place) -> usize {
+    /// May a server ask once more while it works on this request of the app? It was counted by asking.
+    fn may_ask(&self, place: Place, method: Method) -> bool {
         let mut state = self.lock();
-        let known = state.sampled_for.iter_mut().find(|(of, _)| *of == place);
+        let of = (place, method);
+        let known = state.asked_for.iter_mut().find(|(known, _)| *known == of);
         match known {
+            Some((_, count)) if *count >= PER_CALL => false,
             Some((_, count)) => {
                 *count += 1;
-                *count - 1
+                true
             }
             None => {
-                state.sampled_for.push((place, 1));
-                0
+                state.asked_for.push((of, 1));
+                true
             }
         }
     }

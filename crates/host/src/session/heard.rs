@@ -14,8 +14,8 @@ use crate::host::{Host, short};
 use crate::sampling::Budget;
 use crate::servers::Server;
 use crate::servers::launch::Way;
-use crate::session::Session;
 use crate::session::sampling::Sampling;
+use crate::session::{PER_CALL, Session};
 
 /// The app, as a process of a server hears it; or all of them, where one process is for all.
 pub(crate) struct Heard {
@@ -180,6 +180,17 @@ impl ServerListener for Heard {
                     budget,
                 };
                 return sampling.run(&params).await;
+            }
+            let is_question = method == Method::ElicitationCreate;
+            if let (true, Some(place)) = (is_question, place)
+                && !session.may_ask(place, method)
+            {
+                let words =
+                    format!("It has asked {PER_CALL} times already while it works on one call");
+                return Err(ErrorObject::new(
+                    compere::model::code::REJECTED_BY_USER,
+                    words,
+                ));
             }
             let mut record = Record::new(RecordKind::Host);
             record.app = session.name().to_owned();

@@ -719,7 +719,7 @@ impl<'s> AskedOn<'s> {
 impl Drop for AskedOn<'_> {
     fn drop(&mut self) {
         let mut state = self.session.lock();
-        state.sampled_for.retain(|(of, _)| *of != self.place);
+        state.asked_for.retain(|((of, _), _)| *of != self.place);
         if let Some(places) = state.asked_on.get_mut(&self.server)
             && let Some(at) = places.iter().position(|place| *place == self.place)
         {

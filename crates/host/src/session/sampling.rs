@@ -17,10 +17,7 @@ use crate::sampling::request::{
     check, check_answer, tokens_answered, tokens_asked, tokens_wanted, without_context,
 };
 use crate::sampling::{Budget, Model, Spent, suited};
-use crate::session::Session;
-
-/// Requests for sampling that may come of one call.
-const PER_CALL: usize = 10;
+use crate::session::{PER_CALL, Session};
 
 /// One request for sampling.
 pub(super) struct Sampling {
@@ -145,7 +142,7 @@ impl Sampling {
         let Some(place) = self.place else {
             return Ok(());
         };
-        match self.session.sampled_for(place) < PER_CALL {
+        match self.session.may_ask(place, Method::SamplingCreateMessage) {
             true => Ok(()),
             false => Err(self.refused(
                 &format!("it has asked {PER_CALL} times already while it works on one call"),
