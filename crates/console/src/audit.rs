@@ -77,7 +77,7 @@ pub(crate) async fn verify_now(
                 p { strong { (summary.records) " records, all of them as they were written." } }
                 @if summary.unfinished > 0 { p { "The last one is not finished, and was promised to nobody." } }
                 p { "Keep this checkpoint elsewhere, and even somebody who writes the whole log anew is found out:" }
-                pre tabindex="0" { (summary.checkpoint().replace(' ', ":")) }
+                pre { (summary.checkpoint().replace(' ', ":")) }
             }
         },
         Ok(Err(broken)) => html! {

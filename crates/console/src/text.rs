@@ -15,13 +15,13 @@ pub(crate) fn line(text: &str) -> Markup {
 
 /// As it is, line by line.
 pub(crate) fn block(text: &str) -> Markup {
-    html! { pre.theirs tabindex="0" { (escape(text)) } }
+    html! { pre.theirs { (escape(text)) } }
 }
 
 /// A value, all of it.
 pub(crate) fn value(value: &Value) -> Markup {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    html! { pre.theirs.json tabindex="0" { (escape(&text)) } }
+    html! { pre.theirs.json { (escape(&text)) } }
 }
 
 /// A list of lines, if there are any.

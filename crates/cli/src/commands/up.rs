@@ -344,7 +344,10 @@ async fn notify(host: Arc<Host>) {
         }
         told = newest;
         let telling = tokio::process::Command::new("notify-send")
-            .args(["Compere", "Something waits for you: compere approve"])
+            .args([
+                "Compere",
+                "Something waits for you: compere console --open, or compere approve",
+            ])
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
