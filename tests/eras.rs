@@ -1,7 +1,10 @@
 //! One handler body in both eras: a live request on a session, a question as the answer for a
 //! stateless client.
 
-use compere::Revision;
+use compere::model::{CacheScope, Implementation};
+use compere::prelude::*;
+use compere::{Revision, ServerHandle};
+use compere_proto::connection::stateless::{CacheHint, Head};
 use compere_testkit::schema::{Author, SchemaCheck};
 use compere_testkit::{fixture, transcript};
 use serde_json::{Value, json};
@@ -47,10 +50,12 @@ open
 
 /// Sends one request and gives the answer, checked against the schema.
 async fn stateless(requests: &[Value]) -> Vec<Value> {
+    let server = fixture::server(&[Revision::V2024_11_05, Revision::V2026_07_28]);
+    said(server.start().unwrap(), requests).await
+}
+
+async fn said(server: ServerHandle, requests: &[Value]) -> Vec<Value> {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let server = fixture::server(&[Revision::V2024_11_05, Revision::V2026_07_28])
-        .start()
-        .unwrap();
     let serving = tokio::spawn(async move { server.serve(theirs).await });
     let (reader, mut writer) = tokio::io::split(ours);
     let mut lines = BufReader::new(reader).lines();
@@ -117,9 +122,11 @@ async fn for_a_stateless_client_the_question_is_the_answer() {
             json!({"resultType": "input_required", "inputRequests": question})
         );
     }
+    let about =
+        json!({"io.modelcontextprotocol/serverInfo": {"name": "fixture", "version": "1.0.0"}});
     assert_eq!(
         answers[1]["result"],
-        json!({"resultType": "complete", "content": [{"type": "text", "text": "confirmed"}]})
+        json!({"resultType": "complete", "_meta": about, "content": [{"type": "text", "text": "confirmed"}]})
     );
     assert_eq!(answers[2]["result"]["content"][0]["text"], "not confirmed");
     assert_eq!(answers[4]["result"]["isError"], true);
@@ -168,4 +175,103 @@ async fn the_envelope_is_checked_and_both_eras_share_the_pipe() {
     assert_eq!(answers[3]["result"]["protocolVersion"], "2024-11-05");
     assert_eq!(answers[4]["result"]["resultType"], "complete");
     assert_eq!(answers[5]["result"], json!({}));
+}
+
+/// Every answer fits the schema of the revision.
+fn checked(requests: &[Value], answers: &[Value]) {
+    let Some(mut schema) = SchemaCheck::load(Revision::V2026_07_28) else {
+        return;
+    };
+    for (request, answer) in requests.iter().zip(answers) {
+        schema.observe(Author::Client, &request.to_string());
+        schema.check(Author::Server, &answer.to_string()).unwrap();
+    }
+}
+
+// E-015 E-063 E-064
+#[tokio::test(start_paused = true)]
+async fn what_a_server_is_and_offers_can_be_known_before() {
+    let lists = [
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+    ];
+    let mut requests = vec![request(1, "server/discover", json!({}), json!({}))];
+    for (number, method) in (2..).zip(lists) {
+        requests.push(request(number, method, json!({}), json!({})));
+    }
+    let answers = stateless(&requests).await;
+    checked(&requests, &answers);
+    let found = &answers[0]["result"];
+    // Those of the other era are negotiated, not chosen.
+    assert_eq!(found["supportedVersions"], json!(["2026-07-28"]));
+    assert!(found["capabilities"]["tools"].is_object(), "{found}");
+    assert!(found["capabilities"].get("tasks").is_none(), "{found}");
+    for answer in &answers {
+        let result = &answer["result"];
+        assert_eq!(result["resultType"], "complete", "{answer}");
+        assert_eq!(result["ttlMs"], 0, "{answer}");
+        assert_eq!(result["cacheScope"], "private", "{answer}");
+        let about = &result["_meta"]["io.modelcontextprotocol/serverInfo"];
+        assert_eq!(about["name"], "fixture", "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_declared_is_not_there() {
+    let server = Server::new("bare", "1.0.0")
+        .revisions(&[Revision::V2025_11_25, Revision::V2026_07_28])
+        .cache(std::time::Duration::from_secs(60), CacheScope::Public)
+        .instructions("Use it well.")
+        .tool_fn("hello", || async { "hello" });
+    let requests = [
+        request(1, "server/discover", json!({}), json!({})),
+        request(2, "tools/list", json!({}), json!({})),
+        request(3, "prompts/list", json!({}), json!({})),
+        request(4, "completion/complete", json!({}), json!({})),
+        request(5, "initialize", json!({}), json!({})),
+        request(6, "resources/subscribe", json!({"uri": "a:b"}), json!({})),
+    ];
+    let answers = said(server.start().unwrap(), &requests).await;
+    assert_eq!(answers[0]["result"]["instructions"], "Use it well.");
+    for answer in &answers[..2] {
+        assert_eq!(answer["result"]["ttlMs"], 60_000, "{answer}");
+        assert_eq!(answer["result"]["cacheScope"], "public", "{answer}");
+    }
+    for answer in &answers[2..] {
+        assert_eq!(answer["error"]["code"], -32601, "{answer}");
+    }
+}
+
+/// What a handler says of a result in its metadata stays, beside who the server is.
+#[test]
+fn metadata_of_a_result_stays() {
+    let info = Implementation::new("s", "1");
+    let head = Head::new(&info, CacheHint::default());
+    let about = json!({"name": "s", "version": "1"});
+    let key = "io.modelcontextprotocol/serverInfo";
+    for (result, meta) in [
+        (json!({}), json!({key: about})),
+        (json!({"a": {"_meta": {"x": 1}}}), json!({key: about})),
+        (json!({"_meta": {}}), json!({key: about})),
+        (
+            json!({"b": 1, "_meta": {"x": "_meta"}, "z": 2}),
+            json!({key: about, "x": "_meta"}),
+        ),
+        (json!({"_meta": {key: "mine"}}), json!({key: "mine"})),
+    ] {
+        for cacheable in [true, false] {
+            let written = head.complete(&result.to_string(), cacheable);
+            let read: Value = serde_json::from_slice(&written).unwrap();
+            let mut wanted = result.clone();
+            wanted["resultType"] = json!("complete");
+            wanted["_meta"] = meta.clone();
+            if cacheable {
+                wanted["ttlMs"] = json!(0);
+                wanted["cacheScope"] = json!("private");
+            }
+            assert_eq!(read, wanted, "{result}");
+        }
+    }
 }

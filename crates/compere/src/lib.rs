@@ -34,6 +34,7 @@ mod validate;
 pub mod model {
     pub use compere_proto::capability::*;
     pub use compere_proto::completion::*;
+    pub use compere_proto::connection::stateless::CacheScope;
     pub use compere_proto::content::*;
     pub use compere_proto::elicitation::*;
     pub use compere_proto::icon::*;

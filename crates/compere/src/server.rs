@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compere_proto::connection::session::PingPlan;
+use compere_proto::connection::stateless::{CacheHint, CacheScope};
 use compere_proto::icon::Icon;
 use compere_proto::lifecycle::Implementation;
 use compere_proto::tools::CallToolResult;
@@ -77,6 +78,7 @@ impl Server {
                 revisions: Revision::NEGOTIABLE.to_vec(),
                 limits: Limits::default(),
                 page_size: PAGE_SIZE,
+                cache: CacheHint::default(),
                 ping: None,
                 logging: true,
                 schemas_later: false,
@@ -237,6 +239,17 @@ impl Server {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
+        self
+    }
+
+    /// How long clients of 2026-07-28 may keep lists, resources and what the server says of itself, and
+    /// whether others may have them too. By default they are stale at once and for the client alone.
+    #[must_use]
+    pub fn cache(mut self, fresh: Duration, scope: CacheScope) -> Self {
+        self.options.cache = CacheHint {
+            ttl_ms: u64::try_from(fresh.as_millis()).unwrap_or(u64::MAX),
+            scope,
+        };
         self
     }
 

@@ -66,3 +66,21 @@ open_object! {
         }
     }
 }
+
+open_object! {
+    /// Result of `server/discover` (from 2026-07-28). How long it may be kept is written with it.
+    pub struct DiscoverResult {
+        required {
+            /// The versions of the stateless era that the server speaks.
+            supported_versions: Vec<String> = "supportedVersions",
+            /// What the server can do.
+            capabilities: ServerCapabilities = "capabilities",
+        }
+        optional {
+            /// How to use the server, for the model.
+            instructions: String = "instructions",
+            /// Attached metadata.
+            meta: Box<Meta> = "_meta",
+        }
+    }
+}

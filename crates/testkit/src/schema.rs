@@ -271,6 +271,12 @@ fn open_members(schema: &Value) -> Option<&Value> {
     match schema.get("additionalProperties") {
         Some(Value::Bool(false)) => None,
         Some(Value::Bool(true)) if names_none => Some(&Value::Bool(true)),
+        // The schemas within a tool from 2026-07-28 on: open although they name some.
+        Some(Value::Object(anything))
+            if anything.is_empty() && schema["properties"].get("$schema").is_some() =>
+        {
+            Some(&Value::Bool(true))
+        }
         Some(additional) if names_none => Some(additional),
         // `inputSchema` names three of its keywords and leaves JSON Schema open.
         _ if is_json_schema(schema) => Some(&Value::Bool(true)),

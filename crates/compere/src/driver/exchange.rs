@@ -201,7 +201,8 @@ impl<O: Outlet> Exchange<O> {
         revision: Revision,
         outcome: Outcome,
     ) {
-        outcome.encode(self.out.buffer(route), id, revision);
+        let head = self.session.head();
+        outcome.encode(self.out.buffer(route), id, revision, head);
         self.out.commit(route);
     }
 

@@ -1,9 +1,10 @@
 //! What becomes of a received request: one of the results of the protocol, or an error.
 
 use compere_proto::completion::CompleteResult;
-use compere_proto::connection::stateless::{self, InputRequired};
+use compere_proto::connection::stateless::{Head, InputRequired};
 use compere_proto::elicitation::ElicitResult;
 use compere_proto::jsonrpc::ErrorObject;
+use compere_proto::lifecycle::DiscoverResult;
 use compere_proto::pagination::Empty;
 use compere_proto::prompts::GetPromptResult;
 use compere_proto::resources::ReadResourceResult;
@@ -29,6 +30,7 @@ pub(crate) enum Outcome {
     CreateTask(Box<CreateTaskResult>),
     Task(Box<Task>),
     Tasks(ListTasksResult),
+    Discover(Box<DiscoverResult>),
     Empty,
     /// The text of a result, from another connection.
     Raw(Box<str>),
@@ -45,22 +47,39 @@ impl From<ErrorObject> for Outcome {
 }
 
 impl Outcome {
-    /// Appends the response in the shape of `revision`.
-    pub(crate) fn encode(self, buffer: &mut Vec<u8>, id: &impl EncodeId, revision: Revision) {
+    /// Appends the response in the shape of `revision`; `head` is what results of the stateless era begin
+    /// with.
+    pub(crate) fn encode(
+        self,
+        buffer: &mut Vec<u8>,
+        id: &impl EncodeId,
+        revision: Revision,
+        head: &Head,
+    ) {
+        let is_cacheable = matches!(
+            self,
+            Self::Page(_) | Self::ReadResource(_) | Self::Discover(_)
+        );
+        let shape = Shape {
+            revision,
+            head,
+            is_cacheable,
+        };
         let written = match self {
-            Self::CallTool(result) => projected(buffer, id, revision, result),
-            Self::GetPrompt(result) => projected(buffer, id, revision, result),
-            Self::ReadResource(result) => projected(buffer, id, revision, result),
-            Self::CreateMessage(result) => projected(buffer, id, revision, result),
-            Self::ListRoots(result) => projected(buffer, id, revision, result),
-            Self::Complete(result) => write(buffer, id, revision, &result),
-            Self::Elicit(result) => write(buffer, id, revision, &result),
-            Self::CreateTask(result) => write(buffer, id, revision, &result),
-            Self::Task(task) => write(buffer, id, revision, &task),
-            Self::Tasks(result) => write(buffer, id, revision, &result),
-            Self::Empty => write(buffer, id, revision, &Empty::new()),
+            Self::CallTool(result) => projected(buffer, id, &shape, result),
+            Self::GetPrompt(result) => projected(buffer, id, &shape, result),
+            Self::ReadResource(result) => projected(buffer, id, &shape, result),
+            Self::CreateMessage(result) => projected(buffer, id, &shape, result),
+            Self::ListRoots(result) => projected(buffer, id, &shape, result),
+            Self::Complete(result) => write(buffer, id, &shape, &result),
+            Self::Elicit(result) => write(buffer, id, &shape, &result),
+            Self::CreateTask(result) => write(buffer, id, &shape, &result),
+            Self::Task(task) => write(buffer, id, &shape, &task),
+            Self::Tasks(result) => write(buffer, id, &shape, &result),
+            Self::Discover(result) => write(buffer, id, &shape, &result),
+            Self::Empty => write(buffer, id, &shape, &Empty::new()),
             Self::Page(page) if revision.era() == Era::Stateless => {
-                encode::raw_result(buffer, id, &stateless::complete(&page));
+                shape.complete(buffer, id, &page);
                 Ok(())
             }
             Self::Page(page) => {
@@ -84,27 +103,42 @@ impl Outcome {
     }
 }
 
+/// How a result is written.
+struct Shape<'h> {
+    revision: Revision,
+    head: &'h Head,
+    is_cacheable: bool,
+}
+
+impl Shape<'_> {
+    fn complete(&self, buffer: &mut Vec<u8>, id: &impl EncodeId, result: &[u8]) {
+        // It was written by us.
+        let result = std::str::from_utf8(result).unwrap_or("{}");
+        encode::raw_result(buffer, id, &self.head.complete(result, self.is_cacheable));
+    }
+}
+
 fn projected<T: Project + Serialize>(
     buffer: &mut Vec<u8>,
     id: &impl EncodeId,
-    revision: Revision,
+    shape: &Shape<'_>,
     mut result: T,
 ) -> Result<(), serde_json::Error> {
-    result.project(revision);
-    write(buffer, id, revision, &result)
+    result.project(shape.revision);
+    write(buffer, id, shape, &result)
 }
 
 fn write(
     buffer: &mut Vec<u8>,
     id: &impl EncodeId,
-    revision: Revision,
+    shape: &Shape<'_>,
     result: &impl Serialize,
 ) -> Result<(), serde_json::Error> {
-    match revision.era() {
+    match shape.revision.era() {
         Era::Handshake => encode::result(buffer, id, result),
         Era::Stateless => {
             let plain = serde_json::to_vec(result)?;
-            encode::raw_result(buffer, id, &stateless::complete(&plain));
+            shape.complete(buffer, id, &plain);
             Ok(())
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use compere_proto::capability::{ListCapability, ResourcesCapability, ServerCapabilities};
 use compere_proto::connection::session::{PingPlan, SessionConfig};
+use compere_proto::connection::stateless::{CacheHint, Head};
 use compere_proto::lifecycle::Implementation;
 use compere_proto::tasks::TaskSupport;
 use compere_proto::{Era, Limits, Method, Revision};
@@ -33,6 +34,7 @@ pub(crate) struct ServerOptions {
     pub(crate) revisions: Vec<Revision>,
     pub(crate) limits: Limits,
     pub(crate) page_size: usize,
+    pub(crate) cache: CacheHint,
     pub(crate) ping: Option<PingPlan>,
     pub(crate) logging: bool,
     pub(crate) schemas_later: bool,
@@ -177,6 +179,7 @@ fn session_config(options: &ServerOptions, registry: &Registry) -> SessionConfig
     config.stateless = of(Era::Stateless);
     config.server_capabilities = Arc::new(capabilities(options, registry));
     config.instructions = options.instructions.clone();
+    config.head = Head::new(&options.info, options.cache);
     config.limits = options.limits.clone();
     config.ping = options.ping;
     config

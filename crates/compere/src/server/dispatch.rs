@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
+use compere_proto::capability::ServerCapabilities;
 use compere_proto::completion::{CompleteParams, CompleteResult, Completion};
 use compere_proto::connection::Inbound;
-use compere_proto::connection::session::Session as Machine;
+use compere_proto::connection::session::{Session as Machine, SessionConfig};
 use compere_proto::connection::stateless::{self, Envelope};
 use compere_proto::jsonrpc::{ErrorObject, code};
+use compere_proto::lifecycle::DiscoverResult;
 use compere_proto::resources::ResourceParams;
 use compere_proto::tasks::{CreateTaskResult, TaskMetadata, TaskSupport};
 use compere_proto::wire::decode::{decode, without_position};
@@ -227,6 +229,15 @@ impl Dispatch {
             Err(error) => return (Started::Done(error.into()), Revision::V2026_07_28),
         };
         let revision = envelope.revision;
+        let config = self.session.core.session_config();
+        let needed = inbound.method.capability_in(revision);
+        if !needed.declared(&envelope.client_capabilities, &config.server_capabilities) {
+            let error = ErrorObject::method_not_found(inbound.method.name());
+            return (Started::Done(error.into()), revision);
+        }
+        if inbound.method == Method::Discover {
+            return (Started::Done(discovered(&config)), revision);
+        }
         let request = Request {
             route: Route::GENERAL,
             token: inbound.progress_token.clone(),
@@ -248,6 +259,18 @@ impl Dispatch {
         );
         (started, revision)
     }
+}
+
+/// What a client can know before it asks for anything.
+fn discovered(config: &SessionConfig) -> Outcome {
+    let newest_first = config.stateless.iter().rev();
+    let versions = newest_first.map(|revision| revision.as_str().to_owned());
+    let mut capabilities = ServerCapabilities::clone(&config.server_capabilities);
+    // Tasks are another thing in this era.
+    capabilities.tasks = None;
+    let mut result = DiscoverResult::new(versions.collect::<Vec<_>>(), capabilities);
+    result.instructions.clone_from(&config.instructions);
+    Outcome::Discover(Box::new(result))
 }
 
 impl Listener for &Dispatch {

@@ -67,6 +67,8 @@ pub struct SessionConfig {
     pub server_capabilities: Arc<ServerCapabilities>,
     /// How to use our server, for the model.
     pub instructions: Option<String>,
+    /// What results of the stateless era begin with.
+    pub head: stateless::Head,
     /// Bounds.
     pub limits: Limits,
     /// Periodic pings, off unless asked for.
@@ -85,6 +87,7 @@ impl SessionConfig {
             client_capabilities: Arc::new(ClientCapabilities::new()),
             server_capabilities: Arc::new(ServerCapabilities::new()),
             instructions: None,
+            head: stateless::Head::default(),
             limits: Limits::default(),
             ping: None,
         }
@@ -486,6 +489,11 @@ impl Session {
             Some(method) => self.route_request(bytes, id, method, params),
             None => self.refuse_request(id, &ErrorObject::method_not_found(&name)),
         }
+    }
+
+    /// What results of the stateless era begin with.
+    pub fn head(&self) -> &stateless::Head {
+        &self.config.head
     }
 
     /// A request that brings its own context. Whether the id is in use and how many are in flight

@@ -1,8 +1,8 @@
 //! The conversation of 2026-07-28: every request carries its version and the client's
 //! capabilities in `_meta`, and a server that needs input answers with questions.
 //!
-//! This file holds the envelope, the check of a request against it, and the result types of a
-//! round of input. Sealed state over several rounds, discovery and subscriptions are not here
+//! This file holds the envelope, the check of a request against it, what every result begins with, and
+//! the result types of a round of input. Sealed state over several rounds and subscriptions are not here
 //! yet; a server speaks this era only when it is told to.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// `_meta` key: who the client says it is.
 pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+
+/// `_meta` key: who the server says it is.
+pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 
 /// What a request says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,15 +143,103 @@ pub fn input_responses(params: &Params<'_>) -> InputResponses {
         .unwrap_or_default()
 }
 
-/// Puts `resultType: "complete"` in front of the members of an encoded result object.
-pub fn complete(result: &[u8]) -> Vec<u8> {
-    const HEAD: &[u8] = b"{\"resultType\":\"complete\"";
-    let mut complete = Vec::with_capacity(HEAD.len() + result.len() + 1);
-    complete.extend_from_slice(HEAD);
-    let members = result.strip_prefix(b"{").unwrap_or(b"}");
-    if !members.starts_with(b"}") {
-        complete.push(b',');
+/// Who may keep a result for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheScope {
+    /// Anybody: it is the same for everyone.
+    Public,
+    /// Only who asked.
+    #[default]
+    Private,
+}
+
+impl CacheScope {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+        }
     }
-    complete.extend_from_slice(members);
-    complete
+}
+
+/// How long a result may be kept, and by whom. By default it is stale at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheHint {
+    /// For so long it is fresh, in milliseconds.
+    pub ttl_ms: u64,
+    /// Who may keep it.
+    pub scope: CacheScope,
+}
+
+/// What every result of a server says besides what was asked.
+#[derive(Debug, Clone, Default)]
+pub struct Head {
+    /// For results that may be kept.
+    pub cache: CacheHint,
+    /// Who the server is: a member of `_meta` as JSON; empty if it does not say.
+    about: Box<str>,
+}
+
+impl Head {
+    /// The head of a server's results.
+    pub fn new(info: &Implementation, cache: CacheHint) -> Self {
+        let about = serde_json::to_string(info).map(|info| format!("{SERVER_INFO:?}:{info}"));
+        Self {
+            cache,
+            about: about.unwrap_or_default().into(),
+        }
+    }
+
+    /// Makes a complete result of an encoded result object: with its type, with the hints if it may be
+    /// kept, and with who the server is.
+    pub fn complete(&self, result: &str, is_cacheable: bool) -> Vec<u8> {
+        let mut complete = Vec::with_capacity(result.len() + self.about.len() + 96);
+        complete.extend_from_slice(b"{\"resultType\":\"complete\"");
+        if is_cacheable {
+            let (ttl, scope) = (self.cache.ttl_ms, self.cache.scope.as_str());
+            let hints = format!(",\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\"");
+            complete.extend_from_slice(hints.as_bytes());
+        }
+        let members = result.strip_prefix('{').unwrap_or("}");
+        // Only results that carry metadata are looked through for it.
+        let meta = match members.contains("\"_meta\"") {
+            true => member(result, "_meta").filter(|meta| meta.starts_with('{')),
+            false => None,
+        };
+        // A handler that says itself who the server is has the word.
+        let about = match meta.is_some_and(|meta| member(meta, SERVER_INFO).is_some()) {
+            true => "",
+            false => &*self.about,
+        };
+        let (before, after) = match meta {
+            Some(meta) => {
+                let place = meta.as_ptr().addr() - members.as_ptr().addr() + 1;
+                members.split_at(place)
+            }
+            None => ("", members),
+        };
+        match meta {
+            Some(_) => {
+                complete.push(b',');
+                complete.extend_from_slice(before.as_bytes());
+                complete.extend_from_slice(about.as_bytes());
+                if !about.is_empty() && !after.trim_start().starts_with('}') {
+                    complete.push(b',');
+                }
+            }
+            None => {
+                if !about.is_empty() {
+                    complete.extend_from_slice(b",\"_meta\":{");
+                    complete.extend_from_slice(about.as_bytes());
+                    complete.push(b'}');
+                }
+                if !after.trim_start().starts_with('}') {
+                    complete.push(b',');
+                }
+            }
+        }
+        complete.extend_from_slice(after.as_bytes());
+        complete
+    }
 }

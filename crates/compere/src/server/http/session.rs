@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use compere_proto::connection::session::{Session as Machine, id_in_use};
+use compere_proto::connection::stateless::Head;
 use compere_proto::connection::{Ignored, Inbound, Received};
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::revision::UnreadableId;
@@ -592,7 +593,8 @@ impl HttpSession {
 
 fn encoded(outcome: Outcome, id: &impl encode::EncodeId, revision: Revision) -> Vec<u8> {
     let mut message = Vec::with_capacity(ANSWER_BYTES);
-    outcome.encode(&mut message, id, revision);
+    // Sessions are of the other era.
+    outcome.encode(&mut message, id, revision, &Head::default());
     message
 }
 
