@@ -275,3 +275,65 @@ fn metadata_of_a_result_stays() {
         }
     }
 }
+
+/// Lines that come until the answer to this request, that one included.
+async fn lines_of(request: &Value) -> Vec<Value> {
+    let server = Server::new("talking", "1.0.0")
+        .revisions(&[Revision::V2025_11_25, Revision::V2026_07_28])
+        .tool_fn("talk", |context: Context| async move {
+            context.log(LoggingLevel::Debug, "quietly");
+            context.log(LoggingLevel::Warning, "loudly");
+            context.progress(0.5);
+            tokio::task::yield_now().await;
+            context.progress_of(1.0, 1.0);
+            "done"
+        });
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let server = server.start().unwrap();
+    let serving = tokio::spawn(async move { server.serve(theirs).await });
+    let (reader, mut writer) = tokio::io::split(ours);
+    let mut lines = BufReader::new(reader).lines();
+    let line = format!("{request}\n");
+    writer.write_all(line.as_bytes()).await.unwrap();
+    let mut found = Vec::new();
+    loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let is_answer = line.get("id").is_some();
+        found.push(line);
+        if is_answer {
+            serving.abort();
+            return found;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_asks_for_progress_and_messages_itself() {
+    let mut call = request(1, "tools/call", json!({"name": "talk"}), json!({}));
+    let methods = |lines: &[Value]| -> Vec<String> {
+        let methods = lines.iter().filter_map(|line| line["method"].as_str());
+        methods.map(str::to_owned).collect()
+    };
+    // Neither is sent to who did not ask.
+    assert_eq!(methods(&lines_of(&call).await), Vec::<String>::new());
+    call["params"]["_meta"]["progressToken"] = json!("p");
+    let lines = lines_of(&call).await;
+    assert!(
+        methods(&lines)
+            .iter()
+            .all(|method| method == "notifications/progress")
+    );
+    assert_eq!(lines[0]["params"]["progressToken"], "p", "{lines:?}");
+    call["params"]["_meta"]
+        .as_object_mut()
+        .unwrap()
+        .remove("progressToken");
+    call["params"]["_meta"]["io.modelcontextprotocol/logLevel"] = json!("info");
+    let lines = lines_of(&call).await;
+    assert_eq!(methods(&lines), ["notifications/message"], "{lines:?}");
+    assert_eq!(lines[0]["params"]["data"], "loudly");
+    call["params"]["_meta"]["io.modelcontextprotocol/logLevel"] = json!("shouting");
+    let lines = lines_of(&call).await;
+    assert_eq!(lines[0]["error"]["code"], -32602, "{lines:?}");
+}

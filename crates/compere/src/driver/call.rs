@@ -15,6 +15,7 @@ use compere_proto::capability::ClientCapabilities;
 use compere_proto::connection::progress_gate::ProgressGate;
 use compere_proto::connection::stateless::{InputRequest, InputRequired, InputResponses};
 use compere_proto::jsonrpc::{ErrorObject, ProgressToken};
+use compere_proto::logging::LoggingLevel;
 use compere_proto::tools::CallToolResult;
 use tokio::sync::Notify;
 
@@ -29,6 +30,8 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Questions and answers of a stateless request.
 pub(crate) struct Input {
     pub(crate) client_capabilities: ClientCapabilities,
+    /// The least level of log messages that it wants; none if it did not say.
+    pub(crate) log_level: Option<LoggingLevel>,
     pub(crate) answers: InputResponses,
     pub(crate) questions: Mutex<BTreeMap<String, InputRequest>>,
 }

@@ -309,11 +309,17 @@ impl<O: Outlet> Exchange<O> {
                 level,
                 message,
                 route,
+                asked_by,
             } => {
-                if self.out.is_backed_up(route) {
+                let is_over = asked_by.as_ref().is_some_and(|call| call.is_finished());
+                if is_over || self.out.is_backed_up(route) {
                     return;
                 }
-                if let Some(dropped) = self.session.log(now, level) {
+                let passes = match asked_by {
+                    Some(_) => self.session.log_asked_for(now),
+                    None => self.session.log(now, level),
+                };
+                if let Some(dropped) = passes {
                     if dropped > 0 {
                         tracing::warn!(dropped, "log messages were dropped by the rate limit");
                     }

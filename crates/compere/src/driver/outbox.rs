@@ -56,6 +56,8 @@ pub(crate) enum Item {
         level: LoggingLevel,
         message: Vec<u8>,
         route: Route,
+        /// The request of the stateless era that has asked for it.
+        asked_by: Option<Arc<CallShared>>,
     },
     /// Send progress of a call, if the rate allows it.
     Progress { call: Arc<CallShared>, step: Step },

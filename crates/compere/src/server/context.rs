@@ -100,6 +100,10 @@ impl Context {
 
     /// The same, with the name of the part that says so.
     pub fn log_as(&self, logger: Option<&str>, level: LoggingLevel, data: impl Serialize) {
+        let input = self.call.input.as_ref();
+        if input.is_some_and(|input| input.log_level.is_none_or(|least| level < least)) {
+            return;
+        }
         let data = match RawJson::from_value(&data) {
             Ok(data) => data,
             Err(error) => {
@@ -115,6 +119,7 @@ impl Context {
                 level,
                 message,
                 route: self.call.peer.route,
+                asked_by: input.map(|_| self.call.clone()),
             });
         }
     }

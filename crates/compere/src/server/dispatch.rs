@@ -243,6 +243,7 @@ impl Dispatch {
             token: inbound.progress_token.clone(),
             input: Some(Input {
                 client_capabilities: envelope.client_capabilities,
+                log_level: envelope.log_level,
                 answers: stateless::input_responses(&inbound.params),
                 questions: std::sync::Mutex::default(),
             }),

@@ -520,11 +520,15 @@ impl Session {
         if self.is_in_flight(&id.to_owned()) {
             return self.refuse_request(id, &id_in_use());
         }
+        let progress_token = match progress_token(&params, &self.config.limits) {
+            Ok(token) => token,
+            Err(error) => return self.refuse_request(id, &error),
+        };
         Received::Stateless(Inbound {
             id,
             method,
             params,
-            progress_token: None,
+            progress_token,
             bytes,
         })
     }
@@ -938,6 +942,16 @@ impl Session {
         if level < self.level || self.may_send(Method::Message).is_err() {
             return None;
         }
+        self.count_log(now)
+    }
+
+    /// The same for a request of the stateless era that has asked for messages of this level itself.
+    pub fn log_asked_for(&mut self, now: Moment) -> Option<u64> {
+        self.config.server_capabilities.logging.as_ref()?;
+        self.count_log(now)
+    }
+
+    fn count_log(&mut self, now: Moment) -> Option<u64> {
         let rates = self.rates();
         if !rates.logs.take(now) {
             rates.logs_dropped += 1;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::capability::ClientCapabilities;
 use crate::jsonrpc::{ErrorObject, code};
 use crate::lifecycle::Implementation;
+use crate::logging::LoggingLevel;
 use crate::method::Method;
 use crate::object::RawJson;
 use crate::revision::{Era, Revision};
@@ -25,6 +26,8 @@ pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilitie
 /// `_meta` key: who the client says it is.
 pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 
+/// `_meta` key: the least level of log messages for this request.
+pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// `_meta` key: who the server says it is.
 pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 
@@ -37,6 +40,8 @@ pub struct Envelope {
     pub client_capabilities: ClientCapabilities,
     /// Who the client says it is. For logs, never for decisions.
     pub client_info: Option<Implementation>,
+    /// The least level of log messages that it wants to have for this request; none if it does not say.
+    pub log_level: Option<LoggingLevel>,
 }
 
 /// Does this request belong to the stateless era? Asked once, at the door.
@@ -64,12 +69,19 @@ impl Envelope {
             client_capabilities: required(meta, CLIENT_CAPABILITIES)?,
             // Self-reported and only for display: what cannot be read counts as absent.
             client_info: member(meta, CLIENT_INFO).and_then(|raw| serde_json::from_str(raw).ok()),
+            log_level: member(meta, LOG_LEVEL)
+                .map(|raw| read(raw, LOG_LEVEL))
+                .transpose()?,
         })
     }
 }
 
 fn required<T: serde::de::DeserializeOwned>(meta: &str, key: &str) -> Result<T, ErrorObject> {
     let raw = member(meta, key).ok_or_else(|| missing(key))?;
+    read(raw, key)
+}
+
+fn read<T: serde::de::DeserializeOwned>(raw: &str, key: &str) -> Result<T, ErrorObject> {
     serde_json::from_str(raw)
         .map_err(|error| ErrorObject::invalid_params(format!("Invalid _meta {key}: {error}")))
 }
