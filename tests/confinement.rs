@@ -15,7 +15,7 @@ use compere_host::consent::{Answer, Topic};
 use compere_host::door::{Order, Reply};
 use compere_host::sandbox;
 use compere_host::servers::digests::Digests;
-use compere_host::servers::hosts::Named;
+use compere_host::servers::hosts::{Named, is_near};
 use compere_host::servers::launch::{Machine, launching};
 use compere_tests::hosting::{Hosting, place, probe, text};
 use compere_tests::{compere, until};
@@ -983,4 +983,50 @@ async fn a_folder_that_goes_is_noticed() {
     std::fs::rename(&elsewhere, host.path("work")).unwrap();
     until("its coming back", || stage().starts_with("ready")).await;
     app.call("probe__probe", json!({})).await.unwrap();
+}
+
+#[test]
+fn what_is_near_is_known() {
+    for near in [
+        "127.0.0.1",
+        "127.255.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "198.18.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "240.0.0.1",
+        "::1",
+        "::",
+        "fe80::1",
+        "fc00::1",
+        "fd12::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::127.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "2002:7f00:1::",
+    ] {
+        assert!(is_near(near.parse().unwrap()), "{near}");
+    }
+    for far in [
+        "1.1.1.1",
+        "172.15.0.1",
+        "172.32.0.1",
+        "100.63.0.1",
+        "100.128.0.1",
+        "198.20.0.1",
+        "223.255.255.255",
+        "2606:4700::1111",
+        "::ffff:1.1.1.1",
+        "64:ff9b::1.1.1.1",
+        "2002:101:101::",
+    ] {
+        assert!(!is_near(far.parse().unwrap()), "{far}");
+    }
 }

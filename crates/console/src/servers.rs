@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use compere::text::escape_line;
 use compere_host::config::roots::Change;
 use compere_host::consent::Topic;
 use compere_host::pins::{Kind, Pin};
@@ -125,7 +126,14 @@ pub(crate) async fn one(
             (lines("log", &words))
         }
     };
-    whole(&inner, &visit, Place::Servers, &name, &content).into_response()
+    whole(
+        &inner,
+        &visit,
+        Place::Servers,
+        &escape_line(&name),
+        &content,
+    )
+    .into_response()
 }
 
 fn text_of<'v>(definition: &'v Value, name: &str) -> &'v str {
@@ -250,7 +258,7 @@ fn touches(visit: &Visit, server: &Server, base: &str, way: Option<&Way>) -> Mar
                             @if is_own_file {
                                 form.inline method="post" action=(visit.path(&format!("{base}/roots"))) {
                                     input type="hidden" name="remove" value=(root);
-                                    button aria-label=(format!("Take away {root}")) { "Take away" }
+                                    button aria-label=(format!("Take away {}", escape_line(root))) { "Take away" }
                                 }
                             }
                         }
@@ -440,7 +448,14 @@ pub(crate) async fn learn(
         p.hint { "What it should have, say in its entry. Not everything that a program tries it needs." }
         p { a href=(visit.path(&back)) { "Back to " (line(&name)) } }
     };
-    whole(&inner, &visit, Place::Servers, &name, &content).into_response()
+    whole(
+        &inner,
+        &visit,
+        Place::Servers,
+        &escape_line(&name),
+        &content,
+    )
+    .into_response()
 }
 
 fn after(inner: &Inner, visit: &Visit, name: &str, done: Result<(), String>) -> Response {

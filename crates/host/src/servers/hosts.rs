@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
@@ -114,7 +114,7 @@ fn address_of(name: &str) -> Option<IpAddr> {
 }
 
 /// Is this an address of this machine or of a network around it, and none of the world's?
-fn is_near(address: IpAddr) -> bool {
+pub fn is_near(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(four) => {
             let [first, second, ..] = four.octets();
@@ -124,8 +124,10 @@ fn is_near(address: IpAddr) -> bool {
                 || four.is_broadcast()
                 || four.is_multicast()
                 || first == 0
-                // Behind the address of a provider.
+                // Behind the address of a provider, for measuring, and for nobody.
                 || first == 100 && (64..128).contains(&second)
+                || first == 198 && (18..20).contains(&second)
+                || first >= 240
         }
         IpAddr::V6(six) => {
             six.is_loopback()
@@ -133,10 +135,25 @@ fn is_near(address: IpAddr) -> bool {
                 || six.is_multicast()
                 || six.is_unique_local()
                 || six.is_unicast_link_local()
-                || six
-                    .to_ipv4_mapped()
-                    .is_some_and(|four| is_near(four.into()))
+                || within(six).is_some_and(|four| is_near(four.into()))
         }
+    }
+}
+
+/// The older address that stands within a newer one, and is reached by it.
+fn within(six: Ipv6Addr) -> Option<Ipv4Addr> {
+    let four = |high: u16, low: u16| {
+        let [first, second] = high.to_be_bytes();
+        let [third, fourth] = low.to_be_bytes();
+        Ipv4Addr::new(first, second, third, fourth)
+    };
+    match six.segments() {
+        // Mapped, or as it was once written; and through gateways of networks that have only newer ones.
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            Some(four(high, low))
+        }
+        [0x2002, high, low, ..] => Some(four(high, low)),
+        _ => None,
     }
 }
 
