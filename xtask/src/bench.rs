@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Outcome, bench_host, bench_http, cargo, peers, root};
+use crate::{Outcome, bench_host, bench_http, cargo, dist, peers, root};
 
 const ROUNDS: usize = 7;
 
@@ -80,14 +80,7 @@ fn over_stdio(rounds: usize) -> Outcome<String> {
 
 fn run_cargo(command_line_too: bool) -> Outcome {
     if command_line_too {
-        run_in(cargo().args([
-            "build",
-            "--quiet",
-            "--profile",
-            "dist",
-            "--package",
-            "compere-cli",
-        ]))?;
+        dist::build()?;
     }
     run_in(
         cargo()

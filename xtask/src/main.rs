@@ -4,6 +4,7 @@ mod bench;
 mod bench_host;
 mod bench_http;
 mod conformance;
+mod dist;
 mod fuzz;
 mod peers;
 mod tidy;
@@ -27,6 +28,7 @@ cargo xtask COMMAND
   bench [ROUNDS] [stdio|http|host]
                     measure beside the peers (bench/ is built for this only)
   fuzz --smoke      every fuzz target for a while, where the toolchain is present
+  dist              the program that is measured and shipped
   soak              the large counts";
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Some("peers") => peers::fetch(),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(),
+        Some("dist") => dist::build(),
         Some("soak") => soak(),
         _ => Err(USAGE.to_owned()),
     };
