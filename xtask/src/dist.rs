@@ -40,7 +40,9 @@ pub(crate) fn build() -> Outcome {
     }
     let seen = traced(&folder)?;
     let before = std::fs::read_to_string(&order).unwrap_or_default();
-    if before == seen {
+    // In which order they lie makes no difference.
+    let set = |names: &str| names.lines().map(str::to_owned).collect::<HashSet<_>>();
+    if set(&before) == set(&seen) {
         return Ok(());
     }
     write(&order, &seen)?;
