@@ -117,10 +117,9 @@ async fn for_a_stateless_client_the_question_is_the_answer() {
     let question = json!({"confirm": {"method": "elicitation/create", "params": {"message": "Go on?",
         "requestedSchema": {"type": "object", "properties": {"ok": {"type": "boolean"}}}}}});
     for index in [0, 3] {
-        assert_eq!(
-            answers[index]["result"],
-            json!({"resultType": "input_required", "inputRequests": question})
-        );
+        let result = &answers[index]["result"];
+        assert_eq!(result["resultType"], "input_required");
+        assert_eq!(result["inputRequests"], question);
     }
     let about =
         json!({"io.modelcontextprotocol/serverInfo": {"name": "fixture", "version": "1.0.0"}});

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub mod attacks;
 pub mod balanced;
 pub mod cutting;
+#[path = "../stateless/doors.rs"]
+pub mod doors;
 #[path = "../interop/ground.rs"]
 pub mod ground;
 #[path = "../host/hosting.rs"]

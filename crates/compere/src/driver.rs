@@ -22,9 +22,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use compere_proto::connection::session::Session;
+use compere_proto::connection::stateless::Envelope;
 use compere_proto::connection::{Inbound, Received};
 use compere_proto::error::PeerMisbehaved;
-use compere_proto::jsonrpc::ErrorObject;
+use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::wire::batch;
 use compere_proto::wire::line::{Frame, Lines};
 use compere_proto::wire::scan::Params;
@@ -82,9 +83,12 @@ pub(crate) trait Side: Listener + Send + 'static {
     /// Begins to answer a request of the stateless era; `None` says that it is not served.
     fn stateless(
         &mut self,
+        _session: &mut Session,
+        _now: Moment,
         _inbound: &Inbound<'_>,
+        _envelope: Envelope,
         _context: &mut Context<'_>,
-    ) -> Option<(Started, Revision)> {
+    ) -> Option<Started> {
         None
     }
 
@@ -303,8 +307,15 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             && let Some(parts) = batch::split(bytes, &self.limits)
         {
             for part in parts {
-                let received = self.exchange.session.receive(now, part);
-                self.handle(now, received, context);
+                match self.exchange.session.receive(now, part) {
+                    Received::Stateless(inbound, envelope) => {
+                        let (route, revision) = (Route::GENERAL, envelope.revision);
+                        self.exchange
+                            .answer(route, &inbound.id, revision, in_a_batch());
+                        self.exchange.session.recycle(inbound.params);
+                    }
+                    received => self.handle(now, received, context),
+                }
             }
             return;
         }
@@ -324,10 +335,20 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
                 self.begin(now, &inbound, started, revision);
                 self.exchange.session.recycle(inbound.params);
             }
-            Received::Stateless(inbound) => match self.side.stateless(&inbound, context) {
-                Some((started, revision)) => self.begin(now, &inbound, started, revision),
-                None => tracing::error!("a stateless request came to a side that has none"),
-            },
+            Received::Stateless(inbound, envelope) => {
+                let revision = envelope.revision;
+                let session = &mut self.exchange.session;
+                let started = guarded("a rule or handler", || {
+                    self.side
+                        .stateless(session, now, &inbound, *envelope, context)
+                })
+                .unwrap_or_else(|| Some(Started::Done(ErrorObject::internal().into())));
+                match started {
+                    Some(started) => self.begin(now, &inbound, started, revision),
+                    None => tracing::error!("a stateless request came to a side that has none"),
+                }
+                self.exchange.session.recycle(inbound.params);
+            }
             other => self.exchange.handle(other, &mut self.side, Route::GENERAL),
         }
     }
@@ -540,6 +561,12 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             context.waker().wake_by_ref();
         }
     }
+}
+
+/// The answer to a request of the stateless era in an array of messages, which that era does not know.
+pub(crate) fn in_a_batch() -> Outcome {
+    let why = "Invalid request: requests of this version come one by one";
+    ErrorObject::new(code::INVALID_REQUEST, why).into()
 }
 
 /// Callbacks of users run inside the connection: a panic in one costs that call, not the rest.

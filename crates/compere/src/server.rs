@@ -10,11 +10,14 @@ pub mod handle;
 pub mod handler;
 #[cfg(feature = "http-server")]
 pub mod http;
+pub(crate) mod input;
+pub mod listen;
 pub mod prompts;
 pub(crate) mod registry;
 pub mod reply;
 pub mod resources;
 pub mod schema;
+pub mod seal;
 pub mod session;
 pub(crate) mod tasks;
 pub(crate) mod texts;
@@ -40,10 +43,12 @@ use crate::server::completion::{CompletionQuery, completer};
 use crate::server::core::{ServerCore, ServerOptions};
 use crate::server::extract::States;
 use crate::server::handle::ServerHandle;
+use crate::server::listen::EventBus;
 use crate::server::prompts::IntoPrompt;
 use crate::server::registry::{CompletionKey, CompletionReferenceKey, Registry};
 use crate::server::reply::ToolError;
 use crate::server::resources::{IntoResource, ResourceOrTemplate};
+use crate::server::seal::StateKey;
 use crate::server::session::Session;
 use crate::server::tools::{IntoTool, ServerTool, ToolRequest, ToolService};
 use crate::transport::ByteStream;
@@ -75,10 +80,12 @@ impl Server {
             options: ServerOptions {
                 info: Implementation::new(name, version),
                 instructions: None,
-                revisions: Revision::NEGOTIABLE.to_vec(),
+                revisions: Revision::ALL.to_vec(),
                 limits: Limits::default(),
                 page_size: PAGE_SIZE,
                 cache: CacheHint::default(),
+                state_keys: Vec::new(),
+                event_bus: None,
                 ping: None,
                 logging: true,
                 schemas_later: false,
@@ -226,7 +233,8 @@ impl Server {
         self
     }
 
-    /// The revisions to speak, in any order. All that are ready by default.
+    /// The revisions to speak, in any order; all of them by default. Those with a handshake and those
+    /// without share one pipe, one port and one path: every request says which it is.
     #[must_use]
     pub fn revisions(mut self, revisions: &[Revision]) -> Self {
         self.options.revisions = revisions.to_vec();
@@ -250,6 +258,23 @@ impl Server {
             ttl_ms: u64::try_from(fresh.as_millis()).unwrap_or(u64::MAX),
             scope,
         };
+        self
+    }
+
+    /// Keys for what clients of 2026-07-28 keep between the rounds of a call: the first one seals, all of
+    /// them open, so that a key can be replaced while calls are under way. Instances behind one load
+    /// balancer need the same. By default each process makes its own.
+    #[must_use]
+    pub fn state_keys(mut self, keys: impl IntoIterator<Item = StateKey>) -> Self {
+        self.options.state_keys = keys.into_iter().collect();
+        self
+    }
+
+    /// Carries changes between several instances of this server, so that a client hears of them wherever
+    /// it listens.
+    #[must_use]
+    pub fn event_bus(mut self, bus: impl EventBus) -> Self {
+        self.options.event_bus = Some(Arc::new(bus));
         self
     }
 
@@ -352,15 +377,8 @@ impl Server {
     /// Checks everything and starts the server: connections are served through the handle.
     pub fn start(self) -> Result<ServerHandle> {
         let limits = &self.options.limits;
-        if !self
-            .options
-            .revisions
-            .iter()
-            .any(|revision| revision.era() == compere_proto::Era::Handshake)
-        {
-            return Err(Error::setup(
-                "a server speaks at least one revision with a handshake",
-            ));
+        if self.options.revisions.is_empty() {
+            return Err(Error::setup("a server speaks at least one revision"));
         }
         let tools: Vec<ServerTool> = self
             .tools

@@ -27,6 +27,7 @@ struct Options {
     mime_type: Option<LitStr>,
     subscribable: bool,
     blocking: bool,
+    single_use: bool,
     hints: Vec<(&'static str, LitBool)>,
     task: Option<LitStr>,
 }
@@ -147,6 +148,7 @@ fn set_option(kind: Kind, options: &mut Options, meta: &Meta) -> Result<()> {
         ("mime_type", Kind::Resource) => options.mime_type = Some(text(meta)?),
         ("subscribable", Kind::Resource) => options.subscribable = flag(meta)?.value,
         ("blocking", Kind::Tool) => options.blocking = flag(meta)?.value,
+        ("single_use", Kind::Tool) => options.single_use = flag(meta)?.value,
         ("task", Kind::Tool) => options.task = Some(text(meta)?),
         ("read_only", Kind::Tool) => options.hints.push(("read_only_hint", flag(meta)?)),
         ("destructive", Kind::Tool) => options.hints.push(("destructive_hint", flag(meta)?)),
@@ -340,7 +342,10 @@ fn registration(
         Kind::Tool => {
             let hints = annotations(&options.hints);
             let task = task_support(options.task.as_ref());
-            quote!(::compere::tool_fn(#name, #handler) #description #title #hints #task)
+            let single_use = options.single_use.then(|| quote!(.single_use()));
+            quote! {
+                ::compere::tool_fn(#name, #handler) #description #title #hints #task #single_use
+            }
         }
         Kind::Prompt => quote!(::compere::prompt_fn(#name, #handler) #description #title),
         Kind::Resource => {

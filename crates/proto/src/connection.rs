@@ -5,6 +5,7 @@
 //! by whoever holds the bytes: `receive` takes a message and gives its verdict, commands say what
 //! we want to send, `poll_output` gives what the machine itself has to say.
 
+pub mod classify;
 pub mod negotiate;
 pub mod outgoing;
 pub mod progress_gate;
@@ -24,7 +25,7 @@ pub enum Received<'a> {
     /// A request for the caller to answer, once.
     Request(Inbound<'a>),
     /// The same, from a client of the stateless era on the same stream.
-    Stateless(Inbound<'a>),
+    Stateless(Inbound<'a>, Box<stateless::Envelope>),
     /// A notification for the caller.
     Notification {
         /// Which one.

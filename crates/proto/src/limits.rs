@@ -86,6 +86,17 @@ pub struct Limits {
     pub tasks: usize,
     /// How long a task is kept at most, running or done, from its creation.
     pub task_ttl: Duration,
+    /// How often one call of a stateless client may be answered with questions. At the bound the call
+    /// fails.
+    pub input_rounds: usize,
+    /// Bytes of the state that a stateless client keeps for a server between two rounds. At the bound
+    /// the call fails.
+    pub request_state_bytes: usize,
+    /// How long such a state is good for: a person answers meanwhile.
+    pub request_state_lifetime: Duration,
+    /// States that may be used once and were, remembered until their time is over. At the bound: limit
+    /// error.
+    pub used_states: usize,
     /// Sessions over HTTP in all, and of one principal where principals are told apart. At the
     /// bound the longest idle one of that principal is ended; if none is idle, 503.
     pub sessions: usize,
@@ -155,6 +166,10 @@ impl Limits {
         schema_regex_bytes: 256 * 1024,
         tasks: 256,
         task_ttl: Duration::from_secs(60 * 60),
+        input_rounds: 8,
+        request_state_bytes: 64 * 1024,
+        request_state_lifetime: Duration::from_secs(10 * 60),
+        used_states: 16 * 1024,
         sessions: 4096,
         sessions_per_principal: 256,
         session_idle: Duration::from_secs(30 * 60),

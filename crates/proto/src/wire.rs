@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod decode;
 pub mod encode;
+pub mod header;
 pub mod line;
 pub mod project;
 pub mod scan;

@@ -130,6 +130,13 @@ impl SchemaCheck {
             .asked
             .get(&(asker, id))
             .ok_or_else(|| format!("a result of no request: {message}"))?;
+        if message["result"]["resultType"] == "input_required" {
+            let asks = ["CallToolResult", "GetPromptResult", "ReadResourceResult"];
+            if !asks.contains(&name.as_str()) {
+                return Err(format!("a {name} that asks: {message}"));
+            }
+            return Ok(("InputRequiredResult".to_owned(), message["result"].clone()));
+        }
         Ok((name.clone(), message["result"].clone()))
     }
 

@@ -7,42 +7,37 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use compere_proto::capability::ClientCapabilities;
 use compere_proto::connection::progress_gate::ProgressGate;
-use compere_proto::connection::stateless::{InputRequest, InputRequired, InputResponses};
 use compere_proto::jsonrpc::{ErrorObject, ProgressToken};
-use compere_proto::logging::LoggingLevel;
+use compere_proto::object::RawJson;
 use compere_proto::tools::CallToolResult;
 use tokio::sync::Notify;
 
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::Peer;
+use crate::server::input::Input;
+use crate::server::listen::Subscription;
 use crate::server::reply::ToolError;
 use crate::server::tasks::TaskEntry;
 
 /// A boxed future of a handler.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Questions and answers of a stateless request.
-pub(crate) struct Input {
-    pub(crate) client_capabilities: ClientCapabilities,
-    /// The least level of log messages that it wants; none if it did not say.
-    pub(crate) log_level: Option<LoggingLevel>,
-    pub(crate) answers: InputResponses,
-    pub(crate) questions: Mutex<BTreeMap<String, InputRequest>>,
-}
-
 /// What a handler and the driver share about one request.
 pub(crate) struct CallShared {
     pub(crate) peer: Peer,
     pub(crate) token: Option<ProgressToken>,
-    pub(crate) input: Option<Input>,
+    pub(crate) input: Option<Box<Input>>,
     /// The task that this call is worked on as.
     pub(crate) task: Option<Arc<TaskEntry>>,
+    /// What it listens for, if that is what it is for.
+    listener: OnceLock<Arc<Subscription>>,
+    /// Results of effects that happen once.
+    once: Mutex<BTreeMap<String, RawJson>>,
     gate: Mutex<ProgressGate>,
     finished: AtomicBool,
     cancelled: AtomicBool,
@@ -53,7 +48,7 @@ impl CallShared {
     pub(crate) fn new(
         peer: Peer,
         token: Option<ProgressToken>,
-        input: Option<Input>,
+        input: Option<Box<Input>>,
         task: Option<Arc<TaskEntry>>,
     ) -> Self {
         let gate = Mutex::new(ProgressGate::new(&peer.limits));
@@ -62,6 +57,8 @@ impl CallShared {
             token,
             input,
             task,
+            listener: OnceLock::new(),
+            once: Mutex::default(),
             gate,
             finished: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
@@ -71,6 +68,29 @@ impl CallShared {
 
     pub(crate) fn gate(&self) -> MutexGuard<'_, ProgressGate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This call only listens.
+    pub(crate) fn listen(&self, listener: Arc<Subscription>) {
+        let _ = self.listener.set(listener);
+    }
+
+    /// A call that only listens is over in good order.
+    pub(crate) fn stop_listening(&self) {
+        if let Some(listener) = self.listener.get() {
+            listener.end();
+        }
+    }
+
+    /// The result of an effect that has happened.
+    pub(crate) fn happened(&self, key: &str) -> Option<RawJson> {
+        let once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        once.get(key).cloned()
+    }
+
+    pub(crate) fn remember(&self, key: &str, result: RawJson) {
+        let mut once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        once.insert(key.to_owned(), result);
     }
 
     /// The answer is on its way: no progress after it.
@@ -102,18 +122,10 @@ impl CallShared {
         }
     }
 
-    fn take_questions(&self) -> Option<InputRequired> {
-        let mut questions = self
-            .input
-            .as_ref()?
-            .questions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if questions.is_empty() {
-            return None;
-        }
-        Some(InputRequired {
-            input_requests: std::mem::take(&mut questions),
+    fn take_questions(&self) -> Option<Outcome> {
+        Some(match self.input.as_ref()?.take_questions()? {
+            Ok(required) => Outcome::InputRequired(required),
+            Err(error) => Outcome::Error(error),
         })
     }
 }
@@ -155,7 +167,7 @@ impl Work {
         match catch_unwind(AssertUnwindSafe(|| handling.poll(context, name))) {
             Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
             Ok(Poll::Pending) => match call.and_then(CallShared::take_questions) {
-                Some(required) => Poll::Ready(Outcome::InputRequired(required)),
+                Some(questions) => Poll::Ready(questions),
                 None => Poll::Pending,
             },
             Err(panic) => Poll::Ready(panicked(&self.name, panic.as_ref())),

@@ -23,6 +23,7 @@ use crate::driver::outcome::Outcome;
 use crate::driver::peer::{Agreed, Peer};
 use crate::driver::{Listener, guarded};
 use crate::error::{Error, Result};
+use crate::server::listen::Subscription;
 
 /// Which of several streams to the same peer a message belongs to. A transport with one stream
 /// has only the general one.
@@ -76,7 +77,26 @@ struct Busy {
     hearing: HashMap<i64, OnProgress>,
     /// Calls with progress that waits for its rate.
     held: Vec<Arc<CallShared>>,
+    /// Listeners whose client reads too slowly to be told more now.
+    untold: Vec<(Arc<Subscription>, Route)>,
     items: VecDeque<Item>,
+}
+
+/// An object with one member.
+struct OneMember<'a, I>(&'static str, &'a I);
+
+impl<I: EncodeId> serde::Serialize for OneMember<'_, I> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::{Error, SerializeMap};
+
+        let mut id = Vec::new();
+        self.1.encode(&mut id);
+        let id: &serde_json::value::RawValue =
+            serde_json::from_slice(&id).map_err(S::Error::custom)?;
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(self.0, id)?;
+        map.end()
+    }
 }
 
 impl<O: Outlet> Exchange<O> {
@@ -120,6 +140,9 @@ impl<O: Outlet> Exchange<O> {
 
     /// The first reason stays.
     pub(crate) fn end(&mut self, error: Option<Error>, on_our_wish: bool) {
+        for call in self.busy.iter().flat_map(|busy| busy.calls.values()) {
+            call.stop_listening();
+        }
         self.ending
             .get_or_insert_with(|| Box::new(Ending { error, on_our_wish }));
     }
@@ -132,7 +155,7 @@ impl<O: Outlet> Exchange<O> {
         route: Route,
     ) {
         match received {
-            Received::Request(_) | Received::Stateless(_) => {
+            Received::Request(_) | Received::Stateless(..) => {
                 tracing::error!("a request was not begun");
             }
             Received::Notification { method, params } => {
@@ -201,9 +224,15 @@ impl<O: Outlet> Exchange<O> {
         revision: Revision,
         outcome: Outcome,
     ) {
+        let is_subscription = matches!(outcome, Outcome::Listened(_));
         let head = self.session.head();
         outcome.encode(self.out.buffer(route), id, revision, head);
         self.out.commit(route);
+        if is_subscription {
+            // The result comes first: what is cancelled before its end looks like an accident.
+            let params = OneMember("requestId", id);
+            self.notify(route, Method::Cancelled, &params);
+        }
     }
 
     /// Registers a request whose handler is pending.
@@ -255,6 +284,7 @@ impl<O: Outlet> Exchange<O> {
 
     /// Takes what handlers and handles have said.
     pub(crate) fn take_items(&mut self, now: Moment) {
+        self.tell_rest();
         if self.peer.outbox.is_empty() {
             return;
         }
@@ -327,6 +357,7 @@ impl<O: Outlet> Exchange<O> {
                 }
             }
             Item::Progress { call, step } => self.progress(now, &call, step),
+            Item::Changes { listener, route } => self.tell(listener, route),
             Item::ResourceUpdated { uri } => self.resource_updated(&uri),
             Item::Release { route, retry } => {
                 if self.session.revision().rules().polling {
@@ -334,6 +365,26 @@ impl<O: Outlet> Exchange<O> {
                 }
             }
             Item::Close => self.end(None, true),
+        }
+    }
+
+    /// Tells a listener what has changed, as far as its client reads.
+    fn tell(&mut self, listener: Arc<Subscription>, route: Route) {
+        while !self.out.is_backed_up(route) {
+            if !listener.take(self.out.buffer(route)) {
+                return;
+            }
+            self.out.commit(route);
+        }
+        self.busy().untold.push((listener, route));
+    }
+
+    fn tell_rest(&mut self) {
+        let Some(busy) = &mut self.busy else {
+            return;
+        };
+        for (listener, route) in std::mem::take(&mut busy.untold) {
+            self.tell(listener, route);
         }
     }
 

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::driver::call::CallShared;
 use crate::driver::exchange::Route;
 use crate::error::{Error, Result};
+use crate::server::listen::Subscription;
 
 /// What becomes of progress on a request of ours.
 pub(crate) type OnProgress = Box<dyn FnMut(ProgressParams) + Send>;
@@ -61,6 +62,11 @@ pub(crate) enum Item {
     },
     /// Send progress of a call, if the rate allows it.
     Progress { call: Arc<CallShared>, step: Step },
+    /// A listener has something to tell.
+    Changes {
+        listener: Arc<Subscription>,
+        route: Route,
+    },
     /// Tell the peer that a resource changed, if it is subscribed.
     ResourceUpdated { uri: String },
     /// Lets go of an event stream; the client comes back for the rest after this time.

@@ -34,6 +34,8 @@ pub(crate) enum Outcome {
     Empty,
     /// The text of a result, from another connection.
     Raw(Box<str>),
+    /// The text of the result of a subscription that is over.
+    Listened(Box<str>),
     /// A page of a list, already encoded for the revision.
     Page(std::sync::Arc<[u8]>),
     InputRequired(InputRequired),
@@ -84,6 +86,10 @@ impl Outcome {
             }
             Self::Page(page) => {
                 encode::raw_result(buffer, id, &page);
+                Ok(())
+            }
+            Self::Listened(result) => {
+                shape.complete(buffer, id, result.as_bytes());
                 Ok(())
             }
             Self::Raw(result) => {

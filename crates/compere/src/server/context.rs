@@ -5,10 +5,10 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use compere_proto::capability::Capability;
+use compere_proto::capability::{Capability, ClientCapabilities};
 use compere_proto::connection::progress_gate::Step;
 use compere_proto::connection::stateless::{self, InputRequest};
 use compere_proto::elicitation::{
@@ -25,7 +25,7 @@ use compere_proto::tasks::RELATED_TASK;
 use compere_proto::wire::decode::without_position;
 use compere_proto::wire::encode;
 use compere_proto::wire::project::Project;
-use compere_proto::{Error as ProtocolError, Method, Revision};
+use compere_proto::{Error as ProtocolError, Limits, Method, Revision};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +36,7 @@ use crate::driver::peer::RequestOptions;
 use crate::error::Result;
 use crate::server::form::{self, Elicited};
 use crate::server::handle::ServerHandle;
+use crate::server::input::{Input, Known};
 use crate::server::session::{Session, SessionShared};
 
 /// The context of one call. Cheap to clone, usable from any task; after the call has been
@@ -154,14 +155,12 @@ impl Context {
     ///
     /// Cancel safety: dropping the future withdraws the question.
     pub async fn roots(&self, key: &str) -> Result<Arc<[Root]>> {
-        let ask = async || {
-            self.ask(key, Method::RootsList, "roots", None::<Empty>)
-                .await
-        };
         if self.call.input.is_some() {
-            let result: ListRootsResult = ask().await?;
+            let question = Question::new(Method::RootsList, "roots");
+            let result: ListRootsResult = self.ask(key, question, None::<Empty>).await?;
             return Ok(result.roots.into());
         }
+        let ask = async || self.ask_live(Method::RootsList, None::<Empty>).await;
         self.session.roots(ask).await
     }
 
@@ -180,14 +179,15 @@ impl Context {
         params
             .check_tool_results()
             .map_err(|why| ProtocolError::from(Misuse::Other(why.to_owned())))?;
-        self.ask_projected(key, Method::SamplingCreateMessage, "sampling", params)
-            .await
+        let question = Question::new(Method::SamplingCreateMessage, "sampling");
+        self.ask_projected(key, question, params).await
     }
 
     /// Tools are for a model whose client has declared that it can use them.
     fn may_give_tools(&self) -> Result<()> {
         let declared = match (&self.call.input, self.call.peer.agreed.get()) {
-            (Some(input), _) => input.client_capabilities.samples_with_tools(),
+            (Some(input), _) if input.client_capabilities.samples_with_tools() => true,
+            (Some(_), _) => return Err(missing("sampling.tools")),
             (None, Some(agreed)) => {
                 agreed.revision.rules().asks_more && agreed.client_capabilities.samples_with_tools()
             }
@@ -207,8 +207,12 @@ impl Context {
     ///
     /// Cancel safety: dropping the future withdraws the question.
     pub async fn elicit(&self, key: &str, params: ElicitParams) -> Result<ElicitResult> {
-        self.ask_projected(key, Method::ElicitationCreate, "elicitation", params)
-            .await
+        let form = params.requested_schema.clone();
+        let question = Question {
+            form: form.as_ref(),
+            ..Question::new(Method::ElicitationCreate, "elicitation")
+        };
+        self.ask_projected(key, question, params).await
     }
 
     /// Asks the person to fill in a form made from a struct of texts, numbers, truths and choices
@@ -233,7 +237,7 @@ impl Context {
         })
     }
 
-    /// Sends the person to a page (only 2025-11-25), for what must not pass through the client: signing
+    /// Sends the person to a page (from 2025-11-25 on), for what must not pass through the client: signing
     /// in somewhere, paying, a secret. [`Elicited::Accepted`] says that they agreed to open it, not that
     /// they are done there; that is for the server to notice, and to tell with
     /// [`Context::elicitation_complete`].
@@ -245,11 +249,19 @@ impl Context {
     ///
     /// Cancel safety: dropping the future withdraws the question.
     pub async fn elicit_url(&self, key: &str, page: &UrlElicitation) -> Result<Elicited<()>> {
-        let (revision, declared) = match (&self.call.input, self.call.peer.agreed.get()) {
-            (None, Some(agreed)) => (agreed.revision, agreed.client_capabilities.elicits_urls()),
-            _ => (Revision::V2024_11_05, false),
-        };
         let method = Method::ElicitationCreate;
+        if self.call.input.is_some() {
+            // There is nothing to tell later that would need a name.
+            let mut params = page.params();
+            params.elicitation_id = None;
+            let question = Question::new(method, "elicitation.url");
+            let result: ElicitResult = self.ask(key, question, Some(params)).await?;
+            return Ok(reached(&result));
+        }
+        let (revision, declared) = match self.call.peer.agreed.get() {
+            Some(agreed) => (agreed.revision, agreed.client_capabilities.elicits_urls()),
+            None => (Revision::V2024_11_05, false),
+        };
         if !revision.rules().asks_more {
             return Err(ProtocolError::from(PeerIncompatible::MethodNotInRevision(
                 method, revision,
@@ -261,14 +273,8 @@ impl Context {
             let missing = PeerIncompatible::MissingCapability { capability, method };
             return Err(ProtocolError::from(missing).into());
         }
-        let result: ElicitResult = self
-            .ask(key, method, "elicitation", Some(page.params()))
-            .await?;
-        Ok(match result.action {
-            ElicitAction::Accept => Elicited::Accepted(()),
-            ElicitAction::Decline => Elicited::Declined,
-            ElicitAction::Cancel => Elicited::Cancelled,
-        })
+        let result: ElicitResult = self.ask_live(method, Some(page.params())).await?;
+        Ok(reached(&result))
     }
 
     /// Tells the client of this call that the person is done with a page.
@@ -282,55 +288,64 @@ impl Context {
     async fn ask_projected<P: Serialize + Project, R: DeserializeOwned>(
         &self,
         key: &str,
-        method: Method,
-        capability: &str,
+        question: Question<'_>,
         mut params: P,
     ) -> Result<R> {
         if self.call.input.is_none() {
             params.project(self.call.peer.revision());
         }
-        self.ask(key, method, capability, Some(params)).await
+        self.ask(key, question, Some(params)).await
     }
 
     async fn ask<P: Serialize, R: DeserializeOwned>(
         &self,
         key: &str,
-        method: Method,
-        capability: &str,
+        question: Question<'_>,
         params: Option<P>,
     ) -> Result<R> {
         let Some(input) = &self.call.input else {
-            return self.ask_live(method, params).await;
+            return self.ask_live(question.method, params).await;
         };
-        if let Some(answer) = input.answers.get(key) {
-            return answer
-                .decode()
-                .map_err(|error| misuse(Misuse::Other(format!("the answer {key:?}: {error}"))));
-        }
-        let declared = match method {
-            Method::SamplingCreateMessage => input.client_capabilities.sampling.is_some(),
-            Method::ElicitationCreate => input.client_capabilities.elicitation.is_some(),
-            _ => input.client_capabilities.roots.is_some(),
-        };
-        if !declared {
-            return Err(ProtocolError::Refused(stateless::missing_capability(capability)).into());
-        }
-        let question = match params {
-            Some(params) => InputRequest::new(method, &params),
-            None => InputRequest::new(method, &Empty::new()),
+        let asked = match params {
+            Some(params) => InputRequest::new(question.method, &params),
+            None => InputRequest::new(question.method, &Empty::new()),
         }
         .map_err(|error| misuse(Misuse::NotSerializable(error.to_string())))?;
-        {
-            let mut questions = input
-                .questions
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            match questions.get(key) {
-                Some(asked) if *asked != question => {
-                    return Err(misuse(Misuse::QuestionChanged(key.to_owned())));
+        match input.known(key, &asked) {
+            Known::Changed => return Err(misuse(Misuse::QuestionChanged(key.to_owned()))),
+            Known::Answer { answer, new: false } => {
+                return answer.decode().map_err(|error| {
+                    misuse(Misuse::Other(format!("the answer {key:?}: {error}")))
+                });
+            }
+            Known::Answer { answer, new: true } => {
+                match question.answered(&answer, &self.call.peer.limits) {
+                    Ok(value) => {
+                        input.accept(key, answer);
+                        return Ok(value);
+                    }
+                    // What is no answer is asked again.
+                    Err(why) => tracing::debug!(key, why, "an answer does not fit its question"),
                 }
-                _ => questions.insert(key.to_owned(), question),
-            };
+            }
+            Known::Nothing => {}
+        }
+        let client = &input.client_capabilities;
+        let declared = match question.capability {
+            "sampling" => client.sampling.is_some(),
+            "elicitation" => client.elicits_forms(),
+            "elicitation.url" => client.elicits_urls(),
+            _ => client.roots.is_some(),
+        };
+        if !declared {
+            return Err(missing(question.capability));
+        }
+        if !input.may_ask() {
+            let why = "this request cannot be answered with a question".to_owned();
+            return Err(misuse(Misuse::Other(why)));
+        }
+        if !input.ask(key, asked) {
+            return Err(misuse(Misuse::QuestionChanged(key.to_owned())));
         }
         // The poll in which this turns pending is the handler's last: its questions become the
         // answer, and it runs again from the top when the client brings what was asked.
@@ -367,24 +382,57 @@ impl Context {
         answer
     }
 
-    /// Runs an effect that must happen once however often the handler runs. On a session that is
-    /// always; for a stateless client it needs sealed state, which is not there yet, and fails.
+    /// Runs an effect that stands before a question and must happen once, however often the handler runs:
+    /// for a stateless client a handler that asks runs again from the top with the answer. The result is
+    /// remembered under the key, and comes from memory when the same call gets here again.
+    ///
+    /// The memory of a stateless client is the sealed state that it brings back: keep results small. One
+    /// that brings the state of an earlier round twice repeats what came after it;
+    /// [`ServerTool::single_use`](crate::ServerTool::single_use) refuses that.
+    ///
+    /// Fails if the result cannot be written as JSON and read again.
+    ///
+    /// Cancel safety: dropping the future drops the effect.
     pub async fn once<T, F>(&self, key: &str, effect: F) -> Result<T>
     where
         T: Serialize + DeserializeOwned,
         F: Future<Output = T>,
     {
-        if self.call.input.is_some() {
-            return Err(misuse(Misuse::Other(format!(
-                "the effect {key:?} cannot be remembered for a stateless client yet"
-            ))));
+        let unusable = |error: serde_json::Error| {
+            misuse(Misuse::Other(format!("the result of {key:?}: {error}")))
+        };
+        let known = match &self.call.input {
+            Some(input) => input.happened(key),
+            None => self.call.happened(key),
+        };
+        if let Some(known) = known {
+            return known.decode().map_err(unusable);
         }
-        Ok(effect.await)
+        let running = self.call.input.as_deref().map(Input::effect_begins);
+        let value = effect.await;
+        let written = RawJson::from_value(&value).map_err(unusable)?;
+        match &self.call.input {
+            Some(input) => input.remember(key, written),
+            None => self.call.remember(key, written),
+        }
+        drop(running);
+        Ok(value)
     }
 
     /// What the client says it is.
     pub fn client_info(&self) -> Option<&Implementation> {
-        self.call.peer.agreed.get()?.peer_info.as_deref()
+        match &self.call.input {
+            Some(input) => input.client_info.as_ref(),
+            None => self.call.peer.agreed.get()?.peer_info.as_deref(),
+        }
+    }
+
+    /// What the client declared: for its session, or for this request where there are no sessions.
+    pub fn client_capabilities(&self) -> Option<&ClientCapabilities> {
+        match &self.call.input {
+            Some(input) => Some(&input.client_capabilities),
+            None => Some(&self.call.peer.agreed.get()?.client_capabilities),
+        }
     }
 
     /// The client that makes this call.
@@ -396,6 +444,51 @@ impl Context {
     pub fn server(&self) -> ServerHandle {
         ServerHandle::new(self.session.core.clone())
     }
+}
+
+/// One of the three kinds of questions.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    method: Method,
+    capability: &'static str,
+    /// What the answer has to fit.
+    form: Option<&'a RawJson>,
+}
+
+impl Question<'_> {
+    const fn new(method: Method, capability: &'static str) -> Self {
+        Self {
+            method,
+            capability,
+            form: None,
+        }
+    }
+
+    /// Reads an answer that a stateless client brought.
+    fn answered<R: DeserializeOwned>(
+        &self,
+        answer: &RawJson,
+        limits: &Limits,
+    ) -> std::result::Result<R, String> {
+        let value = answer.decode().map_err(|error| error.to_string())?;
+        if let Some(form) = self.form {
+            form::fits(form, answer, limits)?;
+        }
+        Ok(value)
+    }
+}
+
+/// What became of sending a person to a page.
+fn reached(result: &ElicitResult) -> Elicited<()> {
+    match result.action {
+        ElicitAction::Accept => Elicited::Accepted(()),
+        ElicitAction::Decline => Elicited::Declined,
+        ElicitAction::Cancel => Elicited::Cancelled,
+    }
+}
+
+fn missing(capability: &str) -> crate::Error {
+    ProtocolError::Refused(stateless::missing_capability(capability)).into()
 }
 
 /// Params that name the task that they belong to.

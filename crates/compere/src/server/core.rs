@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use compere_proto::capability::{ListCapability, ResourcesCapability, ServerCapabilities};
 use compere_proto::connection::session::{PingPlan, SessionConfig};
@@ -13,12 +13,16 @@ use compere_proto::{Era, Limits, Method, Revision};
 use serde_json::Map;
 use tokio::sync::Notify;
 
+use crate::driver::outbox::Item;
 use crate::relay::{Opened, Opener};
 use crate::server::extract::States;
 #[cfg(feature = "http-server")]
 use crate::server::http::sessionless::Rates;
+use crate::server::input::UsedStates;
+use crate::server::listen::{Change, EventBus, InProcess, Subscriptions};
 use crate::server::registry::Registry;
 use crate::server::reply::ToolError;
+use crate::server::seal::{Seal, StateKey};
 use crate::server::session::{Session, SessionShared};
 use crate::server::tasks::Tasks;
 
@@ -35,6 +39,8 @@ pub(crate) struct ServerOptions {
     pub(crate) limits: Limits,
     pub(crate) page_size: usize,
     pub(crate) cache: CacheHint,
+    pub(crate) state_keys: Vec<StateKey>,
+    pub(crate) event_bus: Option<Arc<dyn EventBus>>,
     pub(crate) ping: Option<PingPlan>,
     pub(crate) logging: bool,
     pub(crate) schemas_later: bool,
@@ -59,6 +65,11 @@ pub(crate) struct ServerCore {
     sessions: Mutex<HashMap<u64, Weak<SessionShared>>>,
     next_session: AtomicU64,
     pub(crate) tasks: Tasks,
+    pub(crate) used_states: UsedStates,
+    pub(crate) listeners: Subscriptions,
+    bus: Arc<dyn EventBus>,
+    /// Made when first something is sealed.
+    seal: OnceLock<Result<Seal, crate::Error>>,
     #[cfg(feature = "http-server")]
     pub(crate) rates: Rates,
     /// Told when connections are to end; those that have no session yet listen here.
@@ -71,7 +82,13 @@ impl ServerCore {
     pub(crate) fn new(options: ServerOptions, states: States, registry: Registry) -> Arc<Self> {
         let session_config = Arc::new(session_config(&options, &registry));
         let limits = Arc::new(options.limits.clone());
-        Arc::new(Self {
+        let bus = match &options.event_bus {
+            Some(bus) => bus.clone(),
+            None => Arc::new(InProcess::default()),
+        };
+        let core = Arc::new(Self {
+            listeners: Subscriptions::default(),
+            bus: bus.clone(),
             options,
             states,
             registry: RwLock::new(Arc::new(registry)),
@@ -79,12 +96,41 @@ impl ServerCore {
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
             tasks: Tasks::default(),
+            used_states: UsedStates::default(),
+            seal: OnceLock::new(),
             #[cfg(feature = "http-server")]
             rates: Rates::default(),
             stopping: Notify::new(),
             session_config,
             limits,
-        })
+        });
+        let instance = Arc::downgrade(&core);
+        bus.attach(Arc::new(move |change| {
+            if let Some(core) = instance.upgrade() {
+                core.deliver(change);
+            }
+        }));
+        core
+    }
+
+    /// Tells everyone whom it concerns, in all instances, that something changed.
+    pub(crate) fn publish(&self, change: &Change) {
+        self.bus.publish(change);
+    }
+
+    /// Tells the clients of this instance.
+    fn deliver(&self, change: &Change) {
+        self.listeners.tell(change);
+        let nothing = None::<&compere_proto::pagination::Empty>;
+        self.broadcast(|session| match change {
+            Change::Tools => session.peer.notify(Method::ToolsListChanged, nothing),
+            Change::Prompts => session.peer.notify(Method::PromptsListChanged, nothing),
+            Change::Resources => session.peer.notify(Method::ResourcesListChanged, nothing),
+            Change::Resource(uri) => session
+                .peer
+                .outbox
+                .push(Item::ResourceUpdated { uri: uri.clone() }),
+        });
     }
 
     /// The registry, and the epoch that it belongs to.
@@ -100,7 +146,7 @@ impl ServerCore {
     /// Puts a new registry in place and announces the change.
     pub(crate) fn change<E>(
         &self,
-        announce: Method,
+        announce: &Change,
         change: impl FnOnce(&Registry) -> Result<Registry, E>,
     ) -> Result<(), E> {
         {
@@ -111,11 +157,7 @@ impl ServerCore {
             *registry = Arc::new(change(&registry)?);
             self.epoch.fetch_add(1, Ordering::Release);
         }
-        self.broadcast(|session| {
-            session
-                .peer
-                .notify(announce, None::<&compere_proto::pagination::Empty>);
-        });
+        self.publish(announce);
         Ok(())
     }
 
@@ -128,6 +170,14 @@ impl ServerCore {
         for session in sessions {
             each(&session);
         }
+    }
+
+    /// What seals the state of stateless clients.
+    pub(crate) fn seal(&self) -> Result<&Seal, crate::Error> {
+        let seal = self
+            .seal
+            .get_or_init(|| Seal::new(&self.options.state_keys));
+        seal.as_ref().map_err(Clone::clone)
     }
 
     /// A number that nothing else of this server has.
@@ -177,6 +227,12 @@ fn session_config(options: &ServerOptions, registry: &Registry) -> SessionConfig
     let mut config = SessionConfig::new(options.info.clone());
     config.revisions = of(Era::Handshake);
     config.stateless = of(Era::Stateless);
+    config.served.clone_from(&options.revisions);
+    if options.behind.is_some() {
+        // What answers in our place has sessions.
+        config.stateless.clear();
+        config.served.clone_from(&config.revisions);
+    }
     config.server_capabilities = Arc::new(capabilities(options, registry));
     config.instructions = options.instructions.clone();
     config.head = Head::new(&options.info, options.cache);

@@ -8,17 +8,18 @@ use compere_proto::capability::ServerCapabilities;
 use compere_proto::completion::{CompleteParams, CompleteResult, Completion};
 use compere_proto::connection::Inbound;
 use compere_proto::connection::session::{Session as Machine, SessionConfig};
-use compere_proto::connection::stateless::{self, Envelope};
+use compere_proto::connection::stateless::{Envelope, ListenParams};
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::lifecycle::DiscoverResult;
 use compere_proto::resources::ResourceParams;
 use compere_proto::tasks::{CreateTaskResult, TaskMetadata, TaskSupport};
 use compere_proto::wire::decode::{decode, without_position};
+use compere_proto::wire::header::Mirrored;
 use compere_proto::wire::scan::Params;
-use compere_proto::wire::tape::Kind;
+use compere_proto::wire::tape::{Kind, Node};
 use compere_proto::{Method, Moment, Revision};
 
-use crate::driver::call::{Handling, Input, Work, panicked};
+use crate::driver::call::{Handling, Work, panicked};
 use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
 use crate::driver::{self, Driver, Listener, Side, Started};
@@ -27,6 +28,8 @@ use crate::relay::{Opened, opening};
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
 use crate::server::extract::{Arguments, Call, Request};
+use crate::server::input::Input;
+use crate::server::listen::{self, Subscription};
 use crate::server::prompts::ServerPrompt;
 use crate::server::registry::{CompletionReferenceKey, Registry, check_uri};
 use crate::server::reply::resource_not_found;
@@ -124,11 +127,17 @@ impl Side for ServerSide {
 
     fn stateless(
         &mut self,
+        machine: &mut Machine,
+        now: Moment,
         inbound: &Inbound<'_>,
+        envelope: Envelope,
         context: &mut TaskContext<'_>,
-    ) -> Option<(Started, Revision)> {
+    ) -> Option<Started> {
         self.refresh();
-        Some(self.dispatch.stateless(inbound, context))
+        let started = self
+            .dispatch
+            .stateless(machine, now, inbound, envelope, false, context);
+        Some(started)
     }
 
     fn ended(&mut self, error: Option<&Error>) {
@@ -149,6 +158,15 @@ pub(crate) trait Conversation {
 
     /// Forgets a subscription.
     fn unsubscribe(&mut self, uri: &str);
+
+    /// Does what came beside the message say what these arguments say?
+    fn check_mirrored(
+        &self,
+        _marks: &[Mirrored],
+        _arguments: Option<Node<'_>>,
+    ) -> Result<(), ErrorObject> {
+        Ok(())
+    }
 }
 
 impl Conversation for Machine {
@@ -202,8 +220,7 @@ impl Dispatch {
         let request = Request {
             route,
             token: inbound.progress_token.clone(),
-            input: None,
-            task: None,
+            ..Request::default()
         };
         let params = &inbound.params;
         match inbound.method {
@@ -217,48 +234,104 @@ impl Dispatch {
         }
     }
 
-    /// Begins to answer a request of the stateless era, polling its handler once.
+    /// Begins to answer a request of the stateless era, polling its handler once. What an `alone` one says
+    /// goes to a stream of its own.
     pub(crate) fn stateless(
         &self,
+        conversation: &mut impl Conversation,
+        now: Moment,
         inbound: &Inbound<'_>,
+        envelope: Envelope,
+        alone: bool,
         context: &mut TaskContext<'_>,
-    ) -> (Started, Revision) {
-        let revisions = &self.session.core.options.revisions;
-        let envelope = match Envelope::read(&inbound.params, revisions) {
-            Ok(envelope) => envelope,
-            Err(error) => return (Started::Done(error.into()), Revision::V2026_07_28),
-        };
+    ) -> Started {
+        let Inbound { method, params, .. } = inbound;
         let revision = envelope.revision;
         let config = self.session.core.session_config();
-        let needed = inbound.method.capability_in(revision);
+        let needed = method.capability_in(revision);
         if !needed.declared(&envelope.client_capabilities, &config.server_capabilities) {
-            let error = ErrorObject::method_not_found(inbound.method.name());
-            return (Started::Done(error.into()), revision);
+            return Started::Done(ErrorObject::method_not_found(method.name()).into());
         }
-        if inbound.method == Method::Discover {
-            return (Started::Done(discovered(&config)), revision);
+        if *method == Method::Discover {
+            return Started::Done(discovered(&config));
         }
         let request = Request {
-            route: Route::GENERAL,
             token: inbound.progress_token.clone(),
-            input: Some(Input {
-                client_capabilities: envelope.client_capabilities,
-                log_level: envelope.log_level,
-                answers: stateless::input_responses(&inbound.params),
-                questions: std::sync::Mutex::default(),
-            }),
-            task: None,
+            input: Some(Box::new(Input::new(*method, envelope, params))),
+            alone,
+            ..Request::default()
         };
-        let started = self.route(
-            None::<&mut Machine>,
-            Moment::START,
-            inbound.method,
-            &inbound.params,
-            revision,
-            request,
-            context,
-        );
-        (started, revision)
+        if *method == Method::SubscriptionsListen {
+            return self.listen(inbound, request, context);
+        }
+        let rate = Some(conversation);
+        self.route(rate, now, *method, params, revision, request, context)
+    }
+
+    /// A request that is answered when nothing follows any more.
+    fn listen(
+        &self,
+        inbound: &Inbound<'_>,
+        request: Request,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let params: ListenParams = match inbound.params.decode() {
+            Ok(params) => params,
+            Err(error) => return Started::Done(error.into()),
+        };
+        let known = |uri: &str| self.is_subscribable(uri) && self.may_subscribe(uri);
+        let honoured = match listen::honour(&self.session.core, &params.notifications, known) {
+            Ok(honoured) => honoured,
+            Err(error) => return Started::Done(error.into()),
+        };
+        let listener = Subscription::new(&self.session, inbound.id.to_owned(), honoured);
+        let call = Call::new(&self.session, "", Arguments::NONE, None, request);
+        let shared = call.shared();
+        shared.listen(listener.clone());
+        listener.speak_through(shared);
+        let cancelled = shared.clone();
+        let handling = Handling::Other(Box::pin(async move {
+            tokio::select! {
+                () = listener.ended() => {}
+                () = cancelled.cancelled() => {}
+            }
+            Outcome::Listened(listener.result())
+        }));
+        let name = "subscriptions/listen".into();
+        start(Ok(Work { handling, name }), &call, context)
+    }
+
+    /// Lets the server refuse a subscription.
+    fn may_subscribe(&self, uri: &str) -> bool {
+        if let Some(hook) = &self.session.core.options.on_subscribe
+            && hook(&self.session(), uri).is_err()
+        {
+            return false;
+        }
+        true
+    }
+
+    /// Takes what a stateless client brings back from an earlier round of this call.
+    fn resume(
+        &self,
+        request: &mut Request,
+        target: &str,
+        arguments: &Arguments<'_>,
+        params: &Params<'_>,
+        single_use: bool,
+    ) -> Result<(), ErrorObject> {
+        let Some(input) = &mut request.input else {
+            return Ok(());
+        };
+        let session = &self.session;
+        input.resume(
+            &session.core,
+            &session.principal,
+            target,
+            arguments,
+            params,
+            single_use,
+        )
     }
 }
 
@@ -365,13 +438,19 @@ impl Dispatch {
             let error = ErrorObject::invalid_params(format!("Unknown tool: {shown}"));
             return Started::Done(error.into());
         };
-        if let Err(error) = count(registered.tool.rate.take(now), rate, now) {
-            return Started::Done(error.into());
-        }
         let arguments = match object(params, "arguments") {
             Ok(arguments) => arguments,
             Err(started) => return started,
         };
+        let marks = registered.mirrored();
+        if let (Some(conversation), false) = (&rate, marks.is_empty())
+            && let Err(error) = conversation.check_mirrored(marks, arguments.node())
+        {
+            return Started::Done(error.into());
+        }
+        if let Err(error) = count(registered.tool.rate.take(now), rate, now) {
+            return Started::Done(error.into());
+        }
         if let Err(fault) = registered.validation().check(arguments.node()) {
             let text = format!("Invalid arguments: {fault}");
             return Started::Done(Outcome::CallTool(
@@ -379,11 +458,15 @@ impl Dispatch {
             ));
         }
         let mut request = request;
-        if let Err(error) = self.as_task(&name, &registered.tool, params, revision, &mut request) {
+        let tool = &registered.tool;
+        let resumed = self.resume(&mut request, &name, &arguments, params, tool.single_use);
+        if let Err(error) =
+            resumed.and_then(|()| self.as_task(&name, tool, params, revision, &mut request))
+        {
             return Started::Done(error.into());
         }
         let task = request.task.clone();
-        let call = Call::new(&self.session, arguments, None, request);
+        let call = Call::new(&self.session, &name, arguments, None, request);
         let handler = &registered.tool.handler;
         let begun = guarded(&name, || Handling::Tool(handler.call(&call)));
         match task {
@@ -478,7 +561,7 @@ impl Dispatch {
                     route: request.route,
                     ..Request::default()
                 };
-                let call = Call::new(&self.session, Arguments::NONE, None, waiting);
+                let call = Call::new(&self.session, &id, Arguments::NONE, None, waiting);
                 start(Ok(Work { handling, name }), &call, context)
             }
         }
@@ -521,7 +604,11 @@ impl Dispatch {
             Err(error) => return Started::Done(error.into()),
         };
         let arguments = Arguments::Texts(&texts);
-        let call = Call::new(&self.session, arguments, None, request);
+        let mut request = request;
+        if let Err(error) = self.resume(&mut request, &name, &arguments, params, false) {
+            return Started::Done(error.into());
+        }
+        let call = Call::new(&self.session, &name, arguments, None, request);
         let begun = guarded(&name, || {
             let future = (prompt.handler)(&call);
             let name: Box<str> = name.as_ref().into();
@@ -573,12 +660,12 @@ impl Dispatch {
         let Some((handler, mime_type, variables)) = self.find_resource(&uri) else {
             return Started::Done(resource_not_found(&uri, not_found).into());
         };
-        let call = Call::new(
-            &self.session,
-            Arguments::Texts(&variables),
-            Some(&uri),
-            request,
-        );
+        let arguments = Arguments::Texts(&variables);
+        let mut request = request;
+        if let Err(error) = self.resume(&mut request, &uri, &arguments, params, false) {
+            return Started::Done(error.into());
+        }
+        let call = Call::new(&self.session, &uri, arguments, Some(&uri), request);
         let begun = guarded(&uri, || {
             let future = handler(&call, mime_type.as_deref());
             let name: Box<str> = uri.as_str().into();
@@ -612,24 +699,7 @@ impl Dispatch {
             Ok(uri) => uri,
             Err(error) => return error.into(),
         };
-        let session = self.session();
-        let known = self
-            .registry
-            .resources
-            .get(&uri, || session.clone())
-            .is_some_and(|resource| resource.subscribable)
-            || self
-                .registry
-                .templates
-                .visible(&session)
-                .filter(|template| template.subscribable)
-                .any(|template| {
-                    template
-                        .template
-                        .as_ref()
-                        .is_ok_and(|template| template.matches(&uri).is_some())
-                });
-        if !known {
+        if !self.is_subscribable(&uri) {
             let code = conversation.revision().rules().resource_not_found_code;
             return resource_not_found(&uri, code).into();
         }
@@ -638,6 +708,21 @@ impl Dispatch {
             Ok(false) => Outcome::Empty,
             Err(error) => error.into(),
         }
+    }
+
+    /// Is there such a resource, and does it say when it changes?
+    fn is_subscribable(&self, uri: &str) -> bool {
+        let session = self.session();
+        let resource = self.registry.resources.get(uri, || session.clone());
+        if resource.is_some_and(|resource| resource.subscribable) {
+            return true;
+        }
+        let templates = self.registry.templates.visible(&session);
+        let mut templates = templates.filter(|template| template.subscribable);
+        templates.any(|template| {
+            let template = template.template.as_ref();
+            template.is_ok_and(|template| template.matches(uri).is_some())
+        })
     }
 
     /// Tells the hook of a new subscription, which may refuse it.
@@ -695,7 +780,7 @@ impl Dispatch {
             .and_then(|context| context.arguments)
             .unwrap_or_default();
         let query = CompletionQuery::new(argument.name, argument.value, known, self.session());
-        let call = Call::new(&self.session, Arguments::NONE, None, request);
+        let call = Call::new(&self.session, "", Arguments::NONE, None, request);
         let begun = guarded("completion", || {
             let future = completer(query);
             Handling::Other(Box::pin(async move {

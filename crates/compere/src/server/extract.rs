@@ -14,9 +14,11 @@ use compere_proto::wire::tape::Node;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
-use crate::driver::call::{CallShared, Input};
+use crate::driver::call::CallShared;
 use crate::driver::exchange::Route;
+use crate::driver::peer::Peer;
 use crate::server::context::Context;
+use crate::server::input::Input;
 use crate::server::reply::ToolError;
 use crate::server::session::SessionShared;
 use crate::server::tasks::TaskEntry;
@@ -73,8 +75,10 @@ impl<'a> Arguments<'a> {
 pub(crate) struct Request {
     pub(crate) route: Route,
     pub(crate) token: Option<ProgressToken>,
-    pub(crate) input: Option<Input>,
+    pub(crate) input: Option<Box<Input>>,
     pub(crate) task: Option<Arc<TaskEntry>>,
+    /// What it says goes to its own stream, which nobody else knows.
+    pub(crate) alone: bool,
 }
 
 /// One call of a handler, its arguments still raw.
@@ -82,11 +86,14 @@ pub struct Call<'a> {
     arguments: Arguments<'a>,
     /// Texts as JSON, once somebody asked for that.
     written: OnceCell<String>,
+    /// What is called, got or read.
+    target: &'a str,
     uri: Option<&'a str>,
     session: &'a Arc<SessionShared>,
     route: Route,
+    alone: bool,
     token: std::cell::RefCell<Option<ProgressToken>>,
-    input: std::cell::RefCell<Option<Input>>,
+    input: std::cell::RefCell<Option<Box<Input>>>,
     task: Option<Arc<TaskEntry>>,
     shared: OnceCell<Arc<CallShared>>,
 }
@@ -94,6 +101,7 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     pub(crate) fn new(
         session: &'a Arc<SessionShared>,
+        target: &'a str,
         arguments: Arguments<'a>,
         uri: Option<&'a str>,
         request: Request,
@@ -101,9 +109,11 @@ impl<'a> Call<'a> {
         Self {
             arguments,
             written: OnceCell::new(),
+            target,
             uri,
             session,
             route: request.route,
+            alone: request.alone,
             token: std::cell::RefCell::new(request.token),
             input: std::cell::RefCell::new(request.input),
             task: request.task,
@@ -119,6 +129,7 @@ impl<'a> Call<'a> {
     ) -> Self {
         let call = Self::new(
             session,
+            "",
             Arguments::Text(arguments),
             None,
             Request::default(),
@@ -151,12 +162,19 @@ impl<'a> Call<'a> {
 
     pub(crate) fn shared(&self) -> &Arc<CallShared> {
         self.shared.get_or_init(|| {
-            Arc::new(CallShared::new(
-                self.session.peer.on(self.route),
-                self.token.take(),
-                self.input.take(),
-                self.task.clone(),
-            ))
+            let Self {
+                session, target, ..
+            } = self;
+            let mut input = self.input.take();
+            if let Some(input) = &mut input {
+                input.bind(&session.core, &session.principal, target, &self.arguments);
+            }
+            let peer = match self.alone {
+                true => Peer::new(session.peer.limits.clone()),
+                false => session.peer.on(self.route),
+            };
+            let (token, task) = (self.token.take(), self.task.clone());
+            Arc::new(CallShared::new(peer, token, input, task))
         })
     }
 

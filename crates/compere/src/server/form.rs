@@ -3,6 +3,7 @@
 //! The protocol allows flat forms only: texts, numbers, truths and choices. A type that has more is a
 //! mistake of the server and is refused before anyone is asked.
 
+use compere_proto::Limits;
 use compere_proto::elicitation::{ElicitAction, ElicitResult};
 use compere_proto::object::RawJson;
 use schemars::JsonSchema;
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::server::schema;
+use crate::validate::Validation;
 
 /// What a person did with a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +124,18 @@ fn choices(schema: &Value) -> Option<Vec<Value>> {
         })
         .collect();
     Some(choices)
+}
+
+/// Does an answer hold what its form asks for? One that says no holds nothing.
+pub(crate) fn fits(form: &RawJson, answer: &RawJson, limits: &Limits) -> Result<(), String> {
+    let answer: ElicitResult = answer.decode().map_err(|error| error.to_string())?;
+    if answer.action != ElicitAction::Accept {
+        return Ok(());
+    }
+    let form: Value = form.decode().map_err(|error| error.to_string())?;
+    let content = answer.content.unwrap_or_default();
+    let content = serde_json::to_string(&content).map_err(|error| error.to_string())?;
+    Validation::by_schema(form, limits).check_text(&content, limits)
 }
 
 /// What the person did, their answers decoded.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use compere_proto::Method;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,6 +10,7 @@ use crate::driver::outbox::Item;
 use crate::error::{Error, Result};
 use crate::server::core::ServerCore;
 use crate::server::dispatch;
+use crate::server::listen::Change;
 use crate::server::prompts::IntoPrompt;
 use crate::server::resources::IntoResource;
 use crate::server::session::LOCAL;
@@ -40,7 +40,7 @@ impl ServerHandle {
         Self::check_state(tool.missing_state(&self.core.states))?;
         let limits = &self.core.options.limits;
         self.core
-            .change(Method::ToolsListChanged, |registry| {
+            .change(&Change::Tools, |registry| {
                 registry.with_tools(vec![tool], limits, self.core.options.schemas_later)
             })
             .map_err(Error::setup)
@@ -49,7 +49,7 @@ impl ServerHandle {
     /// Removes a tool; whether it was there. Calls that run go on.
     pub fn remove_tool(&self, name: &str) -> bool {
         self.core
-            .change(Method::ToolsListChanged, |registry| {
+            .change(&Change::Tools, |registry| {
                 registry.without_tool(name).ok_or(())
             })
             .is_ok()
@@ -59,7 +59,7 @@ impl ServerHandle {
     pub fn add_prompt(&self, prompt: impl IntoPrompt) -> Result<()> {
         let prompt = prompt.into_prompt();
         self.core
-            .change(Method::PromptsListChanged, |registry| {
+            .change(&Change::Prompts, |registry| {
                 registry.with_prompts(vec![prompt])
             })
             .map_err(Error::setup)
@@ -68,7 +68,7 @@ impl ServerHandle {
     /// Removes a prompt; whether it was there.
     pub fn remove_prompt(&self, name: &str) -> bool {
         self.core
-            .change(Method::PromptsListChanged, |registry| {
+            .change(&Change::Prompts, |registry| {
                 registry.without_prompt(name).ok_or(())
             })
             .is_ok()
@@ -79,7 +79,7 @@ impl ServerHandle {
         let resource = resource.into_resource();
         let limits = &self.core.options.limits;
         self.core
-            .change(Method::ResourcesListChanged, |registry| {
+            .change(&Change::Resources, |registry| {
                 registry.with_resources(vec![resource], limits)
             })
             .map_err(Error::setup)
@@ -88,7 +88,7 @@ impl ServerHandle {
     /// Removes a resource; whether it was there.
     pub fn remove_resource(&self, uri: &str) -> bool {
         self.core
-            .change(Method::ResourcesListChanged, |registry| {
+            .change(&Change::Resources, |registry| {
                 registry.without_resource(uri).ok_or(())
             })
             .is_ok()
@@ -97,17 +97,14 @@ impl ServerHandle {
     /// Tells every client that is subscribed to this resource, or to one that it lies below, that
     /// it changed.
     pub fn resource_updated(&self, uri: &str) {
-        self.core.broadcast(|session| {
-            session.peer.outbox.push(Item::ResourceUpdated {
-                uri: uri.to_owned(),
-            });
-        });
+        self.core.publish(&Change::Resource(uri.to_owned()));
     }
 
     /// Ends all connections: what runs gets its grace, everything is written, then they close.
     pub fn shutdown(&self) {
         self.core
             .broadcast(|session| session.peer.outbox.push(Item::Close));
+        self.core.listeners.end();
         self.core.stopping.notify_waiters();
     }
 

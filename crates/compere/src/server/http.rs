@@ -27,6 +27,7 @@ pub(crate) mod session;
 pub(crate) mod sessionless;
 pub(crate) mod sessions;
 pub(crate) mod shared;
+pub(crate) mod stateless;
 pub mod store;
 pub(crate) mod stored;
 pub(crate) mod streams;

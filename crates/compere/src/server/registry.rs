@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use compere_proto::completion::CompletionReference;
 use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::tools::Tool;
+use compere_proto::wire::header::Mirrored;
 use compere_proto::wire::project::Project;
 use compere_proto::{Limits, Revision};
 use serde::Serialize;
@@ -218,7 +219,15 @@ fn parse_cursor<T: Listed>(cursor: &str) -> Result<u64, ErrorObject> {
 pub(crate) struct RegisteredTool {
     pub(crate) tool: ServerTool,
     limits: Arc<Limits>,
-    prepared: OnceLock<(Tool, Validation)>,
+    prepared: OnceLock<Prepared>,
+}
+
+/// What is made of a tool when its schemas are made.
+pub(crate) struct Prepared {
+    pub(crate) definition: Tool,
+    pub(crate) validation: Validation,
+    /// Parameters that also stand in headers.
+    pub(crate) mirrored: Box<[Mirrored]>,
 }
 
 impl RegisteredTool {
@@ -237,18 +246,27 @@ impl RegisteredTool {
         Ok(())
     }
 
-    fn prepared(&self) -> &(Tool, Validation) {
+    fn prepared(&self) -> &Prepared {
         self.prepared.get_or_init(|| {
             self.tool.prepare(&self.limits).unwrap_or_else(|why| {
                 // Noticed at start unless the server put it off.
                 tracing::error!("{why}; the tool cannot be called");
-                (self.tool.definition.clone(), Validation::Unusable(why))
+                Prepared {
+                    definition: self.tool.definition.clone(),
+                    validation: Validation::Unusable(why),
+                    mirrored: Box::default(),
+                }
             })
         })
     }
 
     pub(crate) fn validation(&self) -> &Validation {
-        &self.prepared().1
+        &self.prepared().validation
+    }
+
+    /// Parameters that also stand in headers.
+    pub(crate) fn mirrored(&self) -> &[Mirrored] {
+        &self.prepared().mirrored
     }
 }
 
@@ -258,7 +276,7 @@ impl Listed for RegisteredTool {
     const LETTER: char = 't';
 
     fn definition(&self) -> &Self::Definition {
-        &self.prepared().0
+        &self.prepared().definition
     }
 
     fn key(&self) -> &str {

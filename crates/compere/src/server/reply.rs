@@ -74,6 +74,9 @@ impl ToolError {
     pub(crate) fn into_tool_outcome(self, tool: &str) -> Outcome {
         match self.0 {
             Kind::Public(text) => Outcome::CallTool(CallToolResult::error(text)),
+            Kind::Internal(error) if let Some(refused) = wants_capability(error.as_ref()) => {
+                Outcome::Error(refused)
+            }
             Kind::Internal(error) => {
                 tracing::error!(tool, error = %chain(error.as_ref()), "a tool failed");
                 Outcome::CallTool(CallToolResult::error("internal error"))
@@ -86,6 +89,9 @@ impl ToolError {
     pub(crate) fn into_error(self, handler: &str) -> ErrorObject {
         match self.0 {
             Kind::Public(text) => ErrorObject::new(code::INTERNAL_ERROR, text),
+            Kind::Internal(error) if let Some(refused) = wants_capability(error.as_ref()) => {
+                refused
+            }
             Kind::Internal(error) => {
                 tracing::error!(handler, error = %chain(error.as_ref()), "a handler failed");
                 ErrorObject::internal()
@@ -93,6 +99,14 @@ impl ToolError {
             Kind::Protocol(error) => allowed(error, handler),
         }
     }
+}
+
+/// A stateless client is told what it would have to declare for this.
+fn wants_capability(
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+) -> Option<ErrorObject> {
+    let refused = error.downcast_ref::<crate::Error>()?.refusal()?;
+    (refused.code == code::MISSING_CLIENT_CAPABILITY).then(|| refused.clone())
 }
 
 /// The code for pages to go to is for nothing else.

@@ -83,7 +83,8 @@ impl SessionShared {
         }
     }
 
-    fn tell_unsubscribed(self: &Arc<Self>, uri: &str) {
+    /// Tells the hook that a subscription is over.
+    pub(crate) fn tell_unsubscribed(self: &Arc<Self>, uri: &str) {
         if let Some(hook) = &self.core.options.on_unsubscribe {
             guarded("a hook for the end of subscriptions", || {
                 hook(&Session::new(self.clone()), uri);

@@ -14,6 +14,7 @@ use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::object::RawJson;
 use compere_proto::tasks::TaskSupport;
 use compere_proto::tools::{CallToolResult, Tool, ToolAnnotations};
+use compere_proto::wire::header;
 use schemars::Schema;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -22,6 +23,7 @@ use crate::driver::call::BoxFuture;
 use crate::server::context::Context;
 use crate::server::extract::{Call, States};
 use crate::server::handler::Handler;
+use crate::server::registry::Prepared;
 use crate::server::reply::{IntoToolResult, ToolError};
 use crate::server::schema;
 use crate::server::session::Session;
@@ -134,6 +136,7 @@ pub struct ServerTool {
     pub(crate) visible: Option<Visible>,
     pub(crate) rate: CallRate,
     pub(crate) task_support: TaskSupport,
+    pub(crate) single_use: bool,
     pub(crate) states: Vec<(TypeId, &'static str)>,
     validate: Validate,
     input: SchemaSource,
@@ -184,6 +187,7 @@ where
         visible: None,
         rate: CallRate::default(),
         task_support: TaskSupport::default(),
+        single_use: false,
         states: H::required_states(),
         validate: Validate::Auto,
         input: SchemaSource::Type(H::input_schema),
@@ -279,6 +283,15 @@ impl ServerTool {
         self
     }
 
+    /// Says that what comes after a question must not happen twice: a stateless client that brings the
+    /// state of a round again is refused. This process remembers which were used, for
+    /// [`Limits::request_state_lifetime`](compere_proto::Limits::request_state_lifetime).
+    #[must_use]
+    pub fn single_use(mut self) -> Self {
+        self.single_use = true;
+        self
+    }
+
     /// Shows the tool only to some clients. For the others it does not exist.
     #[must_use]
     pub fn visible_to(mut self, rule: impl Fn(&Session) -> bool + Send + Sync + 'static) -> Self {
@@ -329,7 +342,7 @@ impl ServerTool {
 
     /// Makes the definition, checks it against the bounds, and chooses how arguments are
     /// validated.
-    pub(crate) fn prepare(&self, limits: &Limits) -> Result<(Tool, Validation), String> {
+    pub(crate) fn prepare(&self, limits: &Limits) -> Result<Prepared, String> {
         let (definition, schema) = self.described();
         let name = &definition.name;
         if schema.get("type").and_then(serde_json::Value::as_str) != Some("object") {
@@ -339,12 +352,18 @@ impl ServerTool {
         }
         schema::check(&schema, limits)
             .map_err(|why| format!("the schema of the tool {name:?} is refused: {why}"))?;
+        let mirrored = header::mirrored(&schema)
+            .map_err(|why| format!("the schema of the tool {name:?} is refused: {why}"))?;
         let validation = match self.validate {
             Validate::Never => Validation::Off,
             Validate::Auto if schema::is_implied(&schema) => Validation::ByType,
             _ => Validation::by_schema(schema, limits),
         };
-        Ok((definition, validation))
+        Ok(Prepared {
+            definition,
+            validation,
+            mirrored: mirrored.into(),
+        })
     }
 
     pub(crate) fn missing_state(&self, states: &States) -> Option<&'static str> {

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::cancellation::CancelledParams;
 use crate::capability::{Capability, ClientCapabilities, ServerCapabilities};
+use crate::connection::classify::{self, Route};
 use crate::connection::negotiate;
 use crate::connection::outgoing::{IdSource, Outgoing, Timeouts, Waiting};
 use crate::connection::rate::Rate;
@@ -56,6 +57,8 @@ pub struct SessionConfig {
     pub revisions: Vec<Revision>,
     /// The revisions of the stateless era that we serve beside, oldest first; none by default.
     pub stateless: Vec<Revision>,
+    /// All revisions that we serve, of both eras.
+    pub served: Vec<Revision>,
     /// Client: the revision to offer, if not the newest of those.
     pub offer: Option<Revision>,
     /// Server: the level of log messages is kept by whoever answers requests, not here.
@@ -82,6 +85,7 @@ impl SessionConfig {
             info,
             revisions: Revision::NEGOTIABLE.to_vec(),
             stateless: Vec::new(),
+            served: Revision::NEGOTIABLE.to_vec(),
             offer: None,
             passes_level_on: false,
             client_capabilities: Arc::new(ClientCapabilities::new()),
@@ -471,8 +475,14 @@ impl Session {
         }
         let name = name.text();
         let method = Method::from_name(&name);
-        if !self.config.stateless.is_empty() && stateless::is_stateless(&params) {
-            return self.receive_stateless(bytes, id, &name, params);
+        if !self.config.stateless.is_empty() {
+            match classify::request(&name, &params, None, &self.config.served) {
+                Ok(Route::Request(method, envelope)) => {
+                    return self.receive_stateless(bytes, id, method, params, envelope);
+                }
+                Ok(_) => {}
+                Err(rejection) => return self.refuse_request(id, &rejection.error),
+            }
         }
         if let Err(error) = self.may_ask_now(method) {
             return self.refuse_request(id, &error);
@@ -502,17 +512,10 @@ impl Session {
         &mut self,
         bytes: usize,
         id: IdRef<'a>,
-        name: &str,
+        method: Method,
         params: Params<'a>,
+        envelope: Box<stateless::Envelope>,
     ) -> Received<'a> {
-        let known = Method::from_name(name).filter(|method| {
-            method.row().kind == Kind::Request
-                && method.goes_to(self.role)
-                && method.exists_in(Revision::V2026_07_28)
-        });
-        let Some(method) = known else {
-            return self.refuse_request(id, &ErrorObject::method_not_found(name));
-        };
         let allowed = self.config.limits.requests_in_flight;
         if self.requests_in_flight() >= allowed {
             return self.refuse_request(id, &ErrorObject::limit("requests_in_flight", allowed));
@@ -524,13 +527,14 @@ impl Session {
             Ok(token) => token,
             Err(error) => return self.refuse_request(id, &error),
         };
-        Received::Stateless(Inbound {
+        let inbound = Inbound {
             id,
             method,
             params,
             progress_token,
             bytes,
-        })
+        };
+        Received::Stateless(inbound, envelope)
     }
 
     /// The order of the handshake.
@@ -1177,7 +1181,8 @@ fn is_sent_undeclared(method: Method) -> bool {
 }
 
 /// The progress token of a request. Null counts as none.
-fn progress_token(
+/// The progress token of a request, if it has one.
+pub fn progress_token(
     params: &Params<'_>,
     limits: &Limits,
 ) -> Result<Option<ProgressToken>, ErrorObject> {

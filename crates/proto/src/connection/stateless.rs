@@ -15,9 +15,11 @@ use crate::jsonrpc::{ErrorObject, code};
 use crate::lifecycle::Implementation;
 use crate::logging::LoggingLevel;
 use crate::method::Method;
-use crate::object::RawJson;
+use crate::object::{Meta, RawJson, open_object};
 use crate::revision::{Era, Revision};
+use crate::wire::decode::{decode, without_position};
 use crate::wire::scan::{Params, member};
+use crate::wire::tape::{Kind, Node};
 
 /// `_meta` key: the version of this request.
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -30,6 +32,39 @@ pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// `_meta` key: who the server says it is.
 pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+
+/// `_meta` key: the request that a notification was listened for with.
+pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+open_object! {
+    /// What a client listens for, with `subscriptions/listen`.
+    pub struct SubscriptionFilter {
+        optional {
+            /// The list of tools.
+            tools_list_changed: bool = "toolsListChanged",
+            /// The list of prompts.
+            prompts_list_changed: bool = "promptsListChanged",
+            /// The lists of resources and templates.
+            resources_list_changed: bool = "resourcesListChanged",
+            /// The content of these resources, and of what lies below them.
+            resource_subscriptions: Vec<String> = "resourceSubscriptions",
+        }
+    }
+}
+
+open_object! {
+    /// Params of `subscriptions/listen`.
+    pub struct ListenParams {
+        required {
+            /// What is listened for.
+            notifications: SubscriptionFilter = "notifications",
+        }
+        optional {
+            /// Attached metadata.
+            meta: Box<Meta> = "_meta",
+        }
+    }
+}
 
 /// What a request says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,63 +79,73 @@ pub struct Envelope {
     pub log_level: Option<LoggingLevel>,
 }
 
-/// Does this request belong to the stateless era? Asked once, at the door.
-pub fn is_stateless(params: &Params<'_>) -> bool {
-    params
-        .get("_meta")
-        .is_some_and(|meta| meta.starts_with('{') && member(meta, PROTOCOL_VERSION).is_some())
-}
-
 impl Envelope {
     /// Reads and checks the envelope of a request; `supported` are the versions that are served.
     pub fn read(params: &Params<'_>, supported: &[Revision]) -> Result<Self, ErrorObject> {
         let meta = params
-            .get("_meta")
-            .filter(|meta| meta.starts_with('{'))
+            .node("_meta")
+            .filter(|meta| meta.kind() == Kind::Object)
             .ok_or_else(|| missing("_meta"))?;
-        let version: String = required(meta, PROTOCOL_VERSION)?;
-        let revision = supported
-            .iter()
-            .copied()
-            .find(|revision| revision.era() == Era::Stateless && revision.as_str() == version)
-            .ok_or_else(|| unsupported(&version, supported))?;
+        let version = meta.get(PROTOCOL_VERSION);
+        let version = version.ok_or_else(|| missing(PROTOCOL_VERSION))?;
+        let version = version.as_str().ok_or_else(|| missing(PROTOCOL_VERSION))?;
+        let capabilities = meta.get(CLIENT_CAPABILITIES);
         Ok(Self {
-            revision,
-            client_capabilities: required(meta, CLIENT_CAPABILITIES)?,
+            revision: Self::revision(&version, supported)?,
+            client_capabilities: read(
+                capabilities.ok_or_else(|| missing(CLIENT_CAPABILITIES))?,
+                CLIENT_CAPABILITIES,
+            )?,
             // Self-reported and only for display: what cannot be read counts as absent.
-            client_info: member(meta, CLIENT_INFO).and_then(|raw| serde_json::from_str(raw).ok()),
-            log_level: member(meta, LOG_LEVEL)
-                .map(|raw| read(raw, LOG_LEVEL))
+            client_info: meta.get(CLIENT_INFO).and_then(|info| decode(info).ok()),
+            log_level: meta
+                .get(LOG_LEVEL)
+                .map(|level| read(level, LOG_LEVEL))
                 .transpose()?,
         })
     }
+
+    /// The revision that a version of a request names, if it is served.
+    pub(crate) fn revision(version: &str, supported: &[Revision]) -> Result<Revision, ErrorObject> {
+        supported
+            .iter()
+            .copied()
+            .find(|revision| revision.era() == Era::Stateless && revision.as_str() == version)
+            .ok_or_else(|| unsupported(version, supported))
+    }
 }
 
-fn required<T: serde::de::DeserializeOwned>(meta: &str, key: &str) -> Result<T, ErrorObject> {
-    let raw = member(meta, key).ok_or_else(|| missing(key))?;
-    read(raw, key)
+fn read<T: serde::de::DeserializeOwned>(node: Node<'_>, key: &str) -> Result<T, ErrorObject> {
+    decode(node).map_err(|error| {
+        let why = without_position(&error);
+        ErrorObject::invalid_params(format!("Invalid params: _meta {key}: {why}"))
+    })
 }
 
-fn read<T: serde::de::DeserializeOwned>(raw: &str, key: &str) -> Result<T, ErrorObject> {
-    serde_json::from_str(raw)
-        .map_err(|error| ErrorObject::invalid_params(format!("Invalid _meta {key}: {error}")))
-}
-
-fn missing(key: &str) -> ErrorObject {
+pub(crate) fn missing(key: &str) -> ErrorObject {
     ErrorObject::invalid_params(format!("Invalid params: {key} is missing"))
 }
 
-fn unsupported(requested: &str, supported: &[Revision]) -> ErrorObject {
-    let supported: Vec<&str> = supported.iter().map(|one| one.as_str()).collect();
+/// The version of a request is not served; what is, is said.
+pub(crate) fn unsupported(requested: &str, supported: &[Revision]) -> ErrorObject {
+    let supported: Vec<&str> = supported
+        .iter()
+        .rev()
+        .filter(|revision| revision.era() == Era::Stateless)
+        .map(|one| one.as_str())
+        .collect();
     let requested: String = requested.chars().take(64).collect();
     ErrorObject::new(code::UNSUPPORTED_VERSION, "Unsupported protocol version")
         .with_data(&serde_json::json!({ "supported": supported, "requested": requested }))
 }
 
 /// A request needs a capability that the client did not declare.
+/// `name` may have a part, as in `elicitation.url`.
 pub fn missing_capability(name: &str) -> ErrorObject {
-    let mut required = serde_json::Map::new();
-    required.insert(name.to_owned(), serde_json::json!({}));
+    let mut required = serde_json::json!({});
+    for part in name.rsplit('.') {
+        required = serde_json::json!({ part: required });
+    }
     ErrorObject::new(
         code::MISSING_CLIENT_CAPABILITY,
         format!("The client capability {name} is needed"),
@@ -135,13 +180,20 @@ pub type InputResponses = BTreeMap<String, RawJson>;
 pub struct InputRequired {
     /// The questions by key.
     pub input_requests: BTreeMap<String, InputRequest>,
+    /// What the client is to bring back unchanged.
+    pub request_state: Option<String>,
 }
 
 impl Serialize for InputRequired {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("resultType", "input_required")?;
-        map.serialize_entry("inputRequests", &self.input_requests)?;
+        if !self.input_requests.is_empty() {
+            map.serialize_entry("inputRequests", &self.input_requests)?;
+        }
+        if let Some(state) = &self.request_state {
+            map.serialize_entry("requestState", state)?;
+        }
         map.end()
     }
 }

@@ -30,6 +30,7 @@ use crate::server::http::old::NotTaken;
 use crate::server::http::session::{HttpSession, Posted};
 use crate::server::http::sessions::{self, Sessions, new_id, written};
 use crate::server::http::shared::{self, Instance, Record, Said};
+use crate::server::http::stateless::Strangers;
 use crate::server::http::store::{ReadError, StoreError};
 use crate::server::http::stored::{self, Stored};
 use crate::server::http::streams::{EventId, Gone};
@@ -49,10 +50,11 @@ pub(crate) struct Endpoint {
     /// If there are several.
     instance: Option<Arc<Instance>>,
     bytes: AtomicUsize,
+    pub(crate) strangers: Strangers,
 }
 
 /// The number of what belongs to no session.
-const NONE: u64 = 0;
+pub(crate) const NONE: u64 = 0;
 
 /// Where a session is.
 enum Found {
@@ -107,6 +109,7 @@ impl HttpService {
             sessions,
             instance,
             bytes: AtomicUsize::new(0),
+            strangers: Strangers::default(),
         });
         if let Some((instance, saved)) = shared {
             shared::run(&endpoint, &instance, saved);
@@ -219,8 +222,16 @@ impl Endpoint {
                 is_json(&head.headers)?;
                 accepts(&head.headers, &["application/json", "text/event-stream"])?;
                 let body = self.read(&head.headers, body).await?;
+                let stateless = self.post_stateless(&head.headers, &principal, &body.bytes);
+                if let Some(response) = stateless.await {
+                    return Ok(response);
+                }
+                if !self.has_handshake() {
+                    return Err(NO_REQUEST);
+                }
                 self.post(&head.headers, &principal, &body.bytes).await
             }
+            (Place::Endpoint, _) if !self.has_handshake() => Err(WRONG_METHOD),
             (Place::Endpoint, &Method::GET) => {
                 accepts(&head.headers, &["text/event-stream"])?;
                 self.stream(&head.headers, &principal).await
@@ -246,7 +257,13 @@ impl Endpoint {
         }
     }
 
-    fn show(&self, session: u64, direction: Direction, message: &[u8]) {
+    /// Are revisions served that have sessions?
+    fn has_handshake(&self) -> bool {
+        let config = self.core.session_config();
+        !config.revisions.is_empty()
+    }
+
+    pub(crate) fn show(&self, session: u64, direction: Direction, message: &[u8]) {
         if let Some(tap) = &self.options.tap {
             tap(session, direction, message);
         }
@@ -464,7 +481,7 @@ impl Endpoint {
         json(message)
     }
 
-    fn events(&self, number: u64, events: impl Events + 'static) -> Response<Body> {
+    pub(crate) fn events(&self, number: u64, events: impl Events + 'static) -> Response<Body> {
         let keep_alive = self.core.options.limits.keep_alive;
         let body = match &self.options.tap {
             Some(tap) => Body::events(Tapped::new(events, tap.clone(), number), keep_alive),
@@ -719,6 +736,10 @@ fn bad_request(mut response: Response<Body>) -> Response<Body> {
 const WRONG_METHOD: Refused = Refused::new(
     StatusCode::METHOD_NOT_ALLOWED,
     "This method is not for this address",
+);
+const NO_REQUEST: Refused = Refused::new(
+    StatusCode::BAD_REQUEST,
+    "Only requests and notifications are posted here",
 );
 const NO_SESSION: Refused = Refused::new(
     StatusCode::NOT_FOUND,

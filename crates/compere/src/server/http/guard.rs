@@ -139,9 +139,7 @@ impl Guard {
         answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
         answer.insert(
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static(
-                "accept, authorization, content-type, last-event-id, mcp-protocol-version, mcp-session-id",
-            ),
+            allowed_headers(headers),
         );
         answer.insert(
             header::ACCESS_CONTROL_MAX_AGE,
@@ -160,6 +158,21 @@ impl Guard {
         );
         headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
+}
+
+/// The headers that a page may send: those of the protocol, and the parameters that it asks for.
+fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
+    const ALWAYS: &str = "accept, authorization, content-type, last-event-id, mcp-method, mcp-name, \
+        mcp-protocol-version, mcp-session-id";
+    let asked = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let parameters = asked
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| name.starts_with("mcp-param-"));
+    let all = parameters.fold(ALWAYS.to_owned(), |all, name| format!("{all}, {name}"));
+    HeaderValue::from_str(&all).unwrap_or(HeaderValue::from_static(ALWAYS))
 }
 
 const FOREIGN_HOST: Refused = Refused::new(

@@ -32,7 +32,7 @@ use crate::driver::exchange::{Exchange, Route};
 use crate::driver::outbox::CallId;
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::{Agreed, Peer};
-use crate::driver::{Started, guarded};
+use crate::driver::{Started, guarded, in_a_batch};
 use crate::error::Error;
 use crate::relay::Opened;
 use crate::server::core::ServerCore;
@@ -278,6 +278,12 @@ impl HttpSession {
                 scanner.recycle(inbound.params);
                 SCANNER.set(Some(scanner));
                 posted
+            }
+            Received::Stateless(inbound, _) => {
+                let answer = encoded(in_a_batch(), &inbound.id, revision);
+                scanner.recycle(inbound.params);
+                SCANNER.set(Some(scanner));
+                Posted::Answer(answer)
             }
             other => self.handle(other),
         }

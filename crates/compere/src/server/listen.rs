@@ -1,0 +1,347 @@
+//! Stateless clients that listen for changes: `subscriptions/listen`, the server's side.
+//!
+//! A listener keeps what has changed since its client last took something, each kind and each resource
+//! once: a client that reads slowly gets one notification for many changes, and costs no more memory
+//! than what it listens for. What carries its messages asks it for the next one.
+//!
+//! Changes reach the listeners over an [`EventBus`], which may carry them between several instances of
+//! a server.
+//!
+//! Spec: <https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions>
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use compere_proto::Method;
+use compere_proto::connection::stateless::{SUBSCRIPTION_ID, SubscriptionFilter};
+use compere_proto::jsonrpc::{ErrorObject, RequestId};
+use compere_proto::wire::encode;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use tokio::sync::Notify;
+
+use crate::driver::call::CallShared;
+use crate::driver::outbox::Item;
+use crate::server::core::ServerCore;
+use crate::server::session::SessionShared;
+
+/// Something that a server offers has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Change {
+    /// The list of tools.
+    Tools,
+    /// The list of prompts.
+    Prompts,
+    /// The list of resources, or of templates.
+    Resources,
+    /// What is in a resource; its URI.
+    Resource(String),
+}
+
+/// Takes changes to clients of one instance.
+pub type Deliver = Arc<dyn Fn(&Change) + Send + Sync>;
+
+/// Carries changes to all instances of a server, this one included.
+///
+/// Without one, changes stay in the process, which is all that a single instance needs.
+pub trait EventBus: Send + Sync + 'static {
+    /// An instance starts: hand it each change that anyone publishes, once. What is handed over is
+    /// taken at once and never blocks.
+    fn attach(&self, deliver: Deliver);
+
+    /// Something changed in this instance. Must not block; a change that is lost leaves clients with
+    /// what they have until they look again.
+    fn publish(&self, change: &Change);
+}
+
+/// The event bus of a single instance.
+#[derive(Default)]
+pub(crate) struct InProcess(Mutex<Vec<Deliver>>);
+
+impl EventBus for InProcess {
+    fn attach(&self, deliver: Deliver) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(deliver);
+    }
+
+    fn publish(&self, change: &Change) {
+        let all = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for deliver in all {
+            deliver(change);
+        }
+    }
+}
+
+/// All listeners of a server.
+#[derive(Default)]
+pub(crate) struct Subscriptions(Mutex<HashMap<u64, Weak<Subscription>>>);
+
+impl Subscriptions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<Subscription>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn each(&self, act: impl Fn(&Arc<Subscription>)) {
+        let all: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        for listener in all {
+            act(&listener);
+        }
+    }
+
+    pub(crate) fn tell(&self, change: &Change) {
+        self.each(|listener| listener.tell(change));
+    }
+
+    pub(crate) fn end(&self) {
+        self.each(|listener| listener.end());
+    }
+}
+
+/// One client that listens, by one request.
+pub(crate) struct Subscription {
+    number: u64,
+    session: Arc<SessionShared>,
+    /// The id of its request, which names it on everything that it is told.
+    id: RequestId,
+    honoured: SubscriptionFilter,
+    changed: Mutex<Changed>,
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Changed {
+    acknowledged: bool,
+    tools: bool,
+    prompts: bool,
+    resources: bool,
+    updated: BTreeSet<String>,
+    /// Where it is said that there is something to take, until it is taken.
+    call: Option<Weak<CallShared>>,
+    is_announced: bool,
+    over: bool,
+}
+
+impl Subscription {
+    /// Begins to listen for what of a filter can be had.
+    pub(crate) fn new(
+        session: &Arc<SessionShared>,
+        id: RequestId,
+        honoured: SubscriptionFilter,
+    ) -> Arc<Self> {
+        let core = &session.core;
+        let listener = Arc::new(Self {
+            number: core.next_number(),
+            session: session.clone(),
+            id,
+            honoured,
+            changed: Mutex::default(),
+            ended: Notify::new(),
+        });
+        let weak = Arc::downgrade(&listener);
+        core.listeners.lock().insert(listener.number, weak);
+        listener
+    }
+
+    fn changed(&self) -> MutexGuard<'_, Changed> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says where its messages go, which is where the first of them is announced.
+    pub(crate) fn speak_through(self: &Arc<Self>, call: &Arc<CallShared>) {
+        self.changed().call = Some(Arc::downgrade(call));
+        self.announce();
+    }
+
+    /// There is something to take.
+    fn announce(self: &Arc<Self>) {
+        let call = {
+            let mut changed = self.changed();
+            if changed.is_announced {
+                return;
+            }
+            let Some(call) = changed.call.as_ref().and_then(Weak::upgrade) else {
+                return;
+            };
+            changed.is_announced = true;
+            call
+        };
+        call.peer.outbox.push(Item::Changes {
+            listener: self.clone(),
+            route: call.peer.route,
+        });
+    }
+
+    fn tell(self: &Arc<Self>, change: &Change) {
+        let wanted = |wish: Option<bool>| wish == Some(true);
+        let honoured = &self.honoured;
+        {
+            let mut changed = self.changed();
+            match change {
+                Change::Tools if wanted(honoured.tools_list_changed) => changed.tools = true,
+                Change::Prompts if wanted(honoured.prompts_list_changed) => changed.prompts = true,
+                Change::Resources if wanted(honoured.resources_list_changed) => {
+                    changed.resources = true;
+                }
+                Change::Resource(uri) if self.listens_for(uri) => {
+                    let limit = self.session.core.options.limits.subscriptions;
+                    // A resource below one that is listened for may be any of many.
+                    if changed.updated.len() < limit {
+                        changed.updated.insert(uri.clone());
+                    }
+                }
+                _ => return,
+            }
+        }
+        self.announce();
+    }
+
+    /// Is this resource listened for, or one that it lies below?
+    fn listens_for(&self, uri: &str) -> bool {
+        let wanted = self.honoured.resource_subscriptions.iter().flatten();
+        wanted.into_iter().any(|wanted| {
+            uri.strip_prefix(wanted.as_str()).is_some_and(|rest| {
+                rest.is_empty() || wanted.ends_with('/') || rest.starts_with('/')
+            })
+        })
+    }
+
+    /// Nothing follows.
+    pub(crate) fn end(&self) {
+        self.changed().over = true;
+        self.ended.notify_waiters();
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let told = self.ended.notified();
+            if self.changed().over {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Appends the next message, if there is one.
+    pub(crate) fn take(&self, buffer: &mut Vec<u8>) -> bool {
+        let (method, uri) = {
+            let mut changed = self.changed();
+            let call = changed.call.as_ref().and_then(Weak::upgrade);
+            if call.is_none_or(|call| call.is_cancelled()) {
+                return false;
+            }
+            if !changed.acknowledged {
+                changed.acknowledged = true;
+                (Method::SubscriptionsAcknowledged, None)
+            } else if std::mem::take(&mut changed.tools) {
+                (Method::ToolsListChanged, None)
+            } else if std::mem::take(&mut changed.prompts) {
+                (Method::PromptsListChanged, None)
+            } else if std::mem::take(&mut changed.resources) {
+                (Method::ResourcesListChanged, None)
+            } else if let Some(uri) = changed.updated.pop_first() {
+                (Method::ResourcesUpdated, Some(uri))
+            } else {
+                changed.is_announced = false;
+                return false;
+            }
+        };
+        let params = Told {
+            listener: self,
+            uri: uri.as_deref(),
+            acknowledges: method == Method::SubscriptionsAcknowledged,
+        };
+        encode::notification(buffer, method, Some(&params)).is_ok()
+    }
+
+    /// The result of its request: it has ended in good order.
+    pub(crate) fn result(&self) -> Box<str> {
+        let meta = Metadata(&self.id);
+        let meta = serde_json::to_string(&meta).unwrap_or_else(|_| "{}".to_owned());
+        format!("{{\"_meta\":{meta}}}").into()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.session.core.listeners.lock().remove(&self.number);
+        for uri in self.honoured.resource_subscriptions.iter().flatten() {
+            self.session.tell_unsubscribed(uri);
+        }
+    }
+}
+
+struct Told<'a> {
+    listener: &'a Subscription,
+    uri: Option<&'a str>,
+    acknowledges: bool,
+}
+
+impl Serialize for Told<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if self.acknowledges {
+            map.serialize_entry("notifications", &self.listener.honoured)?;
+        }
+        if let Some(uri) = self.uri {
+            map.serialize_entry("uri", uri)?;
+        }
+        map.serialize_entry("_meta", &Metadata(&self.listener.id))?;
+        map.end()
+    }
+}
+
+struct Metadata<'a>(&'a RequestId);
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(SUBSCRIPTION_ID, self.0)?;
+        map.end()
+    }
+}
+
+/// What of a filter a server can do: `known` says whether a resource can be listened for.
+pub(crate) fn honour(
+    core: &ServerCore,
+    asked: &SubscriptionFilter,
+    known: impl Fn(&str) -> bool,
+) -> Result<SubscriptionFilter, ErrorObject> {
+    let limit = core.options.limits.subscriptions;
+    let config = core.session_config();
+    let server = &config.server_capabilities;
+    let both = |asked: Option<bool>, declared: Option<bool>| {
+        (asked == Some(true) && declared == Some(true)).then_some(true)
+    };
+    let of_list = |list: Option<&compere_proto::capability::ListCapability>| {
+        list.and_then(|list| list.list_changed)
+    };
+    let resources = server.resources.as_ref();
+    let mut honoured = SubscriptionFilter::new();
+    honoured.tools_list_changed = both(asked.tools_list_changed, of_list(server.tools.as_ref()));
+    honoured.prompts_list_changed =
+        both(asked.prompts_list_changed, of_list(server.prompts.as_ref()));
+    honoured.resources_list_changed = both(
+        asked.resources_list_changed,
+        resources.and_then(|resources| resources.list_changed),
+    );
+    if let Some(uris) = &asked.resource_subscriptions {
+        if uris.len() > limit {
+            return Err(ErrorObject::limit("subscriptions", limit));
+        }
+        let can = resources.and_then(|resources| resources.subscribe) == Some(true);
+        let unique: BTreeSet<&String> = uris.iter().collect();
+        let uris: Vec<String> = unique
+            .into_iter()
+            .filter(|uri| can && known(uri))
+            .cloned()
+            .collect();
+        honoured.resource_subscriptions = (!uris.is_empty()).then_some(uris);
+    }
+    Ok(honoured)
+}
