@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The state machine does no I/O, so it needs nothing that could.
-const PROTO_DEPENDENCIES: &[&str] = &["memchr", "serde", "serde_json"];
+const PROTO_DEPENDENCIES: &[&str] = &["base64", "memchr", "serde", "serde_json"];
 
 /// The only files that compare revisions.
 const MAY_COMPARE: &[&str] = &[
