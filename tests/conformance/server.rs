@@ -29,7 +29,8 @@ async fn main() -> compere::Result<()> {
 }
 
 fn server() -> Server {
-    contents(asking(Server::new("compere-conformance", "1.0.0")))
+    let server = contents(asking(Server::new("compere-conformance", "1.0.0")));
+    rounds(stateless(server))
         .tool(tool_fn("test_tool_with_logging", logging).description("Logs three messages"))
         .tool(tool_fn("test_tool_with_progress", progress).description("Reports progress"))
         .tool(
@@ -210,6 +211,203 @@ fn asking(server: Server) -> Server {
             )
             .description("Asks with choices"),
         )
+}
+
+/// What only clients without a session call.
+fn stateless(server: Server) -> Server {
+    server
+        .tool(
+            tool_fn("test_missing_capability", |context: Context| async move {
+                context.sample("answer", question("Say anything.")).await?;
+                Ok::<_, ToolError>("The client can sample")
+            })
+            .description("Needs sampling"),
+        )
+        .tool(tool_fn("test_streaming_elicitation", confirmed).description("Asks the person"))
+        .tool(
+            tool_fn("test_logging_tool", |context: Context| async move {
+                context.log(LoggingLevel::Info, "Only for those who asked");
+                "Logged"
+            })
+            .description("Logs one message"),
+        )
+        .tool(
+            tool_fn("test_trigger_tool_change", |context: Context| async move {
+                let server = context.server();
+                server.add_tool(tool_fn("test_new_tool", || async { "new" }))?;
+                server.remove_tool("test_new_tool");
+                Ok::<_, ToolError>("The tools have changed")
+            })
+            .description("Changes the list of tools"),
+        )
+        .tool(
+            tool_fn("test_trigger_prompt_change", |context: Context| async move {
+                let server = context.server();
+                server.add_prompt(prompt_fn("test_new_prompt", || async { "new" }))?;
+                server.remove_prompt("test_new_prompt");
+                Ok::<_, ToolError>("The prompts have changed")
+            })
+            .description("Changes the list of prompts"),
+        )
+        .tool(
+            tool_fn(
+                "test_header_parameter",
+                |arguments: compere::RawArgs| async move { arguments.0.get().to_owned() },
+            )
+            .description("Has a parameter that stands in a header")
+            .input_schema(
+                Schema::try_from(json!({
+                    "type": "object",
+                    "properties": {
+                        "region": {"type": "string", "description": "Where", "x-mcp-header": "Region"},
+                    },
+                }))
+                .unwrap_or_default(),
+            ),
+        )
+}
+
+/// Tools and a prompt that ask in one round or several.
+fn rounds(server: Server) -> Server {
+    server
+        .tool(
+            tool_fn(
+                "test_input_required_result_elicitation",
+                |context: Context| async move {
+                    let name = name_of(&context, "user_name").await?;
+                    Ok::<_, ToolError>(format!("Hello, {name}!"))
+                },
+            )
+            .description("Asks for a name"),
+        )
+        .tool(
+            tool_fn(
+                "test_input_required_result_sampling",
+                |context: Context| async move {
+                    let answer =
+                        context.sample("capital", question("What is the capital of France?"));
+                    Ok::<_, ToolError>(answer.await?.content.text())
+                },
+            )
+            .description("Asks the model of the client"),
+        )
+        .tool(
+            tool_fn(
+                "test_input_required_result_list_roots",
+                |context: Context| async move {
+                    let roots = context.roots("client_roots").await?;
+                    Ok::<_, ToolError>(format!("{} roots", roots.len()))
+                },
+            )
+            .description("Asks for the roots"),
+        )
+        .tool(
+            tool_fn(
+                "test_input_required_result_request_state",
+                |context: Context| async move {
+                    confirmed(context).await?;
+                    Ok::<_, ToolError>("state-ok")
+                },
+            )
+            .description("Gives the client something to keep"),
+        )
+        .tool(
+            tool_fn(
+                "test_input_required_result_multiple_inputs",
+                |context: Context| async move {
+                    let (name, greeting, roots) = tokio::try_join!(
+                        async { name_of(&context, "user_name").await },
+                        async { Ok(context.sample("greeting", question("Greet.")).await?) },
+                        async { Ok(context.roots("client_roots").await?) },
+                    )?;
+                    let (greeting, roots) = (greeting.content.text(), roots.len());
+                    Ok::<_, ToolError>(format!("{greeting} {name}, {roots} roots"))
+                },
+            )
+            .description("Asks three things at once"),
+        )
+        .tool(
+            tool_fn(
+                "test_input_required_result_multi_round",
+                |context: Context| async move {
+                    let first = name_of(&context, "step1").await?;
+                    let second = name_of(&context, "step2").await?;
+                    Ok::<_, ToolError>(format!("{first}, then {second}"))
+                },
+            )
+            .description("Asks twice"),
+        )
+        .tool(
+            tool_fn("test_input_required_result_tampered_state", confirmed)
+                .description("Takes nothing that was changed"),
+        )
+        .tool(
+            tool_fn("test_input_required_result_capabilities", by_capability)
+                .description("Asks what the client can be asked"),
+        )
+        .prompt(
+            prompt_fn(
+                "test_input_required_result_prompt",
+                |context: Context| async move {
+                    let name = name_of(&context, "user_context").await?;
+                    Ok::<_, ToolError>(format!("Write about {name}."))
+                },
+            )
+            .description("A prompt that asks first"),
+        )
+}
+
+fn question(text: &str) -> CreateMessageParams {
+    CreateMessageParams::new(vec![SamplingMessage::user(text)], 100_u64)
+}
+
+/// Asks for a text, whatever the client calls it.
+async fn name_of(context: &Context, key: &str) -> Result<String, ToolError> {
+    let form = json!({
+        "type": "object",
+        "properties": {"name": {"type": "string", "description": "A name"}},
+    });
+    let params = ElicitParams::new("What is your name?").requested_schema(form);
+    let answer = context.elicit(key, params).await?;
+    let content = answer.content.unwrap_or_default();
+    let name = content.values().find_map(|value| value.decode().ok());
+    Ok(name.unwrap_or_else(|| "nobody".to_owned()))
+}
+
+async fn confirmed(context: Context) -> Result<String, ToolError> {
+    let form = json!({
+        "type": "object",
+        "properties": {"ok": {"type": "boolean", "description": "Go on?"}},
+        "required": ["ok"],
+    });
+    let params = ElicitParams::new("Please confirm").requested_schema(form);
+    let answer = context.elicit("confirm", params).await?;
+    Ok(format!("{:?}", answer.action).to_lowercase())
+}
+
+async fn by_capability(context: Context) -> Result<String, ToolError> {
+    let declared = context.client_capabilities();
+    let can_sample = declared.is_some_and(|declared| declared.sampling.is_some());
+    let can_elicit = declared.is_some_and(compere::model::ClientCapabilities::elicits_forms);
+    let samples = async {
+        match can_sample {
+            true => context
+                .sample("sampled", question("Greet."))
+                .await
+                .map(drop),
+            false => Ok(()),
+        }
+    };
+    let elicits = async {
+        match can_elicit {
+            true => name_of(&context, "elicited").await.map(drop),
+            false => Ok(()),
+        }
+    };
+    let (sampled, elicited) = tokio::join!(samples, elicits);
+    sampled?;
+    elicited?;
+    Ok("Asked what can be asked".to_owned())
 }
 
 fn embedded(uri: &str, text: &str) -> Content {
