@@ -102,7 +102,8 @@ fn results_are_data_and_words_are_words() {
         serde_json::from_str(&ok(&["tools", "--json", "--on", "everything"])).unwrap();
     assert!(tools["tools"].as_array().unwrap().len() > 10);
     let info: Value = serde_json::from_str(&ok(&["info", "--json", "--on", "everything"])).unwrap();
-    assert_eq!(info["protocolVersion"], "2025-11-25");
+    assert_eq!(info["protocolVersion"], "2026-07-28");
+    assert_eq!(info["era"], "stateless");
     assert!(ok(&["tools", "--on", "everything"]).contains("echo message=string"));
     assert!(
         ok(&["call", "get-tiny-image", "--on", "everything"]).contains("[image, image/png, about")

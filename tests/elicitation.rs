@@ -76,6 +76,7 @@ async fn asked(
     let seen = Arc::new(Mutex::new(None));
     let sees = seen.clone();
     let client = Client::builder("person", "1")
+        .revisions(Revision::NEGOTIABLE)
         .on_elicit(move |params| {
             let schema = params.requested_schema.as_ref();
             *sees.lock().unwrap() = schema.map(|schema| schema.decode::<Value>().unwrap());

@@ -146,7 +146,8 @@ async fn a_process_is_ended_step_by_step() {
         log = log.display()
     );
     let command = shell(&script).exit_wait(Duration::from_millis(300));
-    let client = Client::connect(command).await.unwrap();
+    let connecting = Client::builder("c", "1").revisions(compere::Revision::NEGOTIABLE);
+    let client = connecting.connect(command).await.unwrap();
     client.close().await.unwrap();
     let text = read(&log).await;
     let words: Vec<&str> = text.lines().collect();

@@ -95,7 +95,9 @@ async fn foreign_server(url: &str, tool: &str, arguments: Value, steps: &[f64], 
     for &bytes in cuts {
         let cut = Cut::after_request("tools/call", bytes);
         let proxy = cutting::proxy(address(url), cut.clone()).await;
-        let client = Client::connect(format!("http://{proxy}/mcp"))
+        let client = Client::builder("c", "1")
+            .revisions(Revision::NEGOTIABLE)
+            .connect(format!("http://{proxy}/mcp"))
             .await
             .unwrap();
         assert_eq!(client.revision(), Revision::V2025_11_25);

@@ -76,6 +76,7 @@ async fn what_was_promised_is_over_when_the_list_changes() {
         .start()
         .unwrap();
     let client = Client::builder("c", "1")
+        .revisions(Revision::NEGOTIABLE)
         .on_changed(move |what| told.send(what).unwrap())
         .connect(handle.clone())
         .await

@@ -164,7 +164,11 @@ impl Wire {
 
 async fn connect(gate: &Gate) -> (Client, Wire) {
     let wire = Wire::new();
-    let client = Client::connect(wire.tapped(server(gate))).await.unwrap();
+    let client = Client::builder("c", "1")
+        .revisions(Revision::NEGOTIABLE)
+        .connect(wire.tapped(server(gate)))
+        .await
+        .unwrap();
     (client, wire)
 }
 
@@ -245,7 +249,9 @@ async fn a_tool_says_whether_it_may_be_a_task() {
         "as a task"
     );
     // In a revision without tasks everything is a plain call.
-    let older = Client::builder("older", "1").revisions(&[Revision::V2025_06_18]);
+    let older = Client::builder("older", "1")
+        .revisions(Revision::NEGOTIABLE)
+        .revisions(&[Revision::V2025_06_18]);
     let older = older.connect(server(&gate)).await.unwrap();
     assert_eq!(
         older.call("only", ()).await.unwrap().joined_text(),
@@ -387,6 +393,7 @@ async fn a_task_over_http() {
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
     tokio::spawn(listener.serve_until(std::future::pending()));
     let client = Client::builder("tasks", "1")
+        .revisions(Revision::NEGOTIABLE)
         .on_elicit(|_| async { Ok(ElicitResult::new(ElicitAction::Decline)) })
         .connect(url)
         .await
@@ -403,7 +410,9 @@ async fn a_task_over_http() {
 /// A client and a script that plays a server of 2025-11-25 with these capabilities.
 async fn scripted(capabilities: Value) -> (Client, Script) {
     let (mut script, ours) = Script::new();
-    let connecting = Client::builder("tasks", "1").connect(stream::duplex(ours));
+    let connecting = Client::builder("tasks", "1")
+        .revisions(Revision::NEGOTIABLE)
+        .connect(stream::duplex(ours));
     let serving = script.serve_handshake("2025-11-25", capabilities);
     let (client, ()) = tokio::join!(connecting, serving);
     (client.unwrap(), script)
@@ -500,6 +509,7 @@ async fn a_task_waits_for_its_input_and_says_so() {
     let wire = Wire::new();
     let (tells, waits) = (asked.clone(), answer.clone());
     let client = Client::builder("tasks", "1")
+        .revisions(Revision::NEGOTIABLE)
         .on_elicit(move |_| {
             let (tells, waits) = (tells.clone(), waits.clone());
             async move {
@@ -542,7 +552,11 @@ async fn tasks_are_bounded_in_number_and_time() {
     limits.tasks = 3;
     limits.task_ttl = Duration::from_secs(60);
     let server = server(&gate).limits(limits).page_size(2);
-    let client = Client::connect(server).await.unwrap();
+    let client = Client::builder("c", "1")
+        .revisions(Revision::NEGOTIABLE)
+        .connect(server)
+        .await
+        .unwrap();
     let longer = client
         .call("quick", ())
         .as_task(Some(Duration::from_secs(3600)));
@@ -570,8 +584,16 @@ async fn tasks_are_bounded_in_number_and_time() {
 async fn tasks_of_others_do_not_exist() {
     let gate = Gate::default();
     let handle = server(&gate).start().unwrap();
-    let one = Client::connect(handle.clone()).await.unwrap();
-    let other = Client::connect(handle).await.unwrap();
+    let one = Client::builder("c", "1")
+        .revisions(Revision::NEGOTIABLE)
+        .connect(handle.clone())
+        .await
+        .unwrap();
+    let other = Client::builder("c", "1")
+        .revisions(Revision::NEGOTIABLE)
+        .connect(handle)
+        .await
+        .unwrap();
     let task = one.call("slow", ()).start().await.unwrap();
     assert!(task.id().len() >= 32);
     let seen = other.task(task.id());
@@ -594,6 +616,7 @@ async fn a_person_is_sent_to_a_page() {
     let completed = Arc::new(Mutex::new(Vec::new()));
     let hears = completed.clone();
     let client = Client::builder("pages", "1")
+        .revisions(Revision::NEGOTIABLE)
         .on_elicit_url(|page| async move {
             assert_eq!(page.url, "https://example.com/sign-in");
             assert_eq!(page.message, "Sign in");
@@ -625,6 +648,7 @@ async fn only_a_page_that_was_asked_for_is_done_and_only_once() {
     let hears = completed.clone();
     let (mut script, ours) = Script::new();
     let connecting = Client::builder("pages", "1")
+        .revisions(Revision::NEGOTIABLE)
         .on_elicit_url(|_| async { Ok(ElicitAction::Accept) })
         .on_elicitation_complete(move |id| hears.lock().unwrap().push(id))
         .connect(stream::duplex(ours));
@@ -658,8 +682,11 @@ async fn only_a_page_that_was_asked_for_is_done_and_only_once() {
     let gate = Gate::default();
     let handle = server(&gate).start().unwrap();
     let (asked, other) = (Wire::new(), Wire::new());
-    let client =
-        || Client::builder("pages", "1").on_elicit_url(|_| async { Ok(ElicitAction::Accept) });
+    let client = || {
+        Client::builder("pages", "1")
+            .revisions(Revision::NEGOTIABLE)
+            .on_elicit_url(|_| async { Ok(ElicitAction::Accept) })
+    };
     let one = client()
         .connect(asked.tapped(handle.clone()))
         .await
@@ -683,6 +710,7 @@ async fn a_client_without_pages_is_not_sent_to_any() {
     let gate = Gate::default();
     let forms = || {
         Client::builder("forms", "1")
+            .revisions(Revision::NEGOTIABLE)
             .on_elicit(|_| async { Ok(ElicitResult::new(ElicitAction::Cancel)) })
     };
     let client = forms().connect(server(&gate)).await.unwrap();
@@ -692,8 +720,9 @@ async fn a_client_without_pages_is_not_sent_to_any() {
     let older = older.connect(server(&gate)).await.unwrap();
     assert!(older.call("signs-in", ()).await.unwrap().failed());
     // One that has pages only is asked for no form.
-    let pages =
-        Client::builder("pages", "1").on_elicit_url(|_| async { Ok(ElicitAction::Decline) });
+    let pages = Client::builder("pages", "1")
+        .revisions(Revision::NEGOTIABLE)
+        .on_elicit_url(|_| async { Ok(ElicitAction::Decline) });
     let pages = pages.connect(server(&gate)).await.unwrap();
     assert!(pages.call("asks", ()).await.unwrap().failed());
     assert_eq!(
@@ -707,13 +736,15 @@ async fn a_client_without_pages_is_not_sent_to_any() {
 async fn a_model_is_given_tools_only_if_its_client_said_so() {
     let gate = Gate::default();
     let answering = || {
-        Client::builder("model", "1").on_sample(|asked| async move {
-            assert_eq!(asked.tools.unwrap()[0].name, "look");
-            Ok(
-                CreateMessageResult::new(Role::Assistant, "let me look", "m")
-                    .stop_reason("toolUse"),
-            )
-        })
+        Client::builder("model", "1")
+            .revisions(Revision::NEGOTIABLE)
+            .on_sample(|asked| async move {
+                assert_eq!(asked.tools.unwrap()[0].name, "look");
+                Ok(
+                    CreateMessageResult::new(Role::Assistant, "let me look", "m")
+                        .stop_reason("toolUse"),
+                )
+            })
     };
     let client = answering().connect(server(&gate)).await.unwrap();
     let answer = client.call("samples", ()).await.unwrap();

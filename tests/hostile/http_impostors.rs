@@ -275,12 +275,13 @@ async fn use_it(url: &str, own: &str) -> String {
     let target = HttpTarget::new(url).bearer("a-token-that-nobody-else-may-see");
     let connecting = Client::builder("victim", "1")
         .limits(limits)
+        .revisions(compere::Revision::NEGOTIABLE)
         .connect(target);
     let shown = |error: compere::Error| {
         let text = error.to_string().replace(own, "http://server");
         let kind = match error.kind() {
             ErrorKind::Protocol(_) => "protocol",
-            ErrorKind::Io => "io",
+            ErrorKind::Io | ErrorKind::AnswerLost => "io",
             ErrorKind::HttpStatus(_) => "status",
             _ => "other",
         };

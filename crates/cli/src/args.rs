@@ -772,19 +772,11 @@ pub(crate) struct Connection {
     pub(crate) json: bool,
 }
 
-/// A revision that a handshake can agree on.
 fn revision(text: &str) -> Result<Revision, String> {
-    let known = || {
-        let known: Vec<&str> = Revision::NEGOTIABLE
-            .iter()
-            .map(|known| known.as_str())
-            .collect();
+    text.parse().map_err(|_| {
+        let known = Revision::ALL.map(Revision::as_str);
         format!("the revisions are {}", known.join(", "))
-    };
-    text.parse()
-        .ok()
-        .filter(|revision| Revision::NEGOTIABLE.contains(revision))
-        .ok_or_else(known)
+    })
 }
 
 /// What becomes of what a server wants of the person.

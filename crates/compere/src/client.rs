@@ -2,26 +2,33 @@
 
 pub mod answer;
 pub mod call;
+pub mod era;
 pub mod list;
+pub(crate) mod listen;
 pub mod output;
 pub(crate) mod pages;
 pub(crate) mod promises;
+pub(crate) mod rounds;
 pub mod task;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use compere_proto::capability::{ClientCapabilities, ListCapability, ServerCapabilities};
+use compere_proto::capability::{
+    Capability, ClientCapabilities, ListCapability, ServerCapabilities,
+};
 use compere_proto::completion::{
     CompleteParams, CompleteResult, Completion, CompletionArgument, CompletionContext,
     CompletionReference,
 };
+use compere_proto::connection::discovery::Discovered;
 use compere_proto::connection::session::{PingPlan, Session as Machine, SessionConfig};
 use compere_proto::elicitation::{ElicitAction, ElicitParams, ElicitResult, UrlElicitation};
-use compere_proto::lifecycle::Implementation;
+use compere_proto::error::{Misuse, PeerIncompatible, PeerMisbehaved};
+use compere_proto::lifecycle::{DiscoverResult, Implementation};
 use compere_proto::logging::{LogMessage, LoggingLevel, SetLevelParams};
 use compere_proto::object::RawJson;
 use compere_proto::pagination::Empty;
@@ -34,24 +41,28 @@ use compere_proto::roots::Root;
 use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
 use compere_proto::tasks::{ListTasksResult, Task};
 use compere_proto::tools::{ListToolsResult, Tool};
+use compere_proto::wire::decode::without_position;
 use compere_proto::wire::project::Project;
-use compere_proto::{Limits, Method, Revision};
+use compere_proto::{Era, Limits, Method, Revision};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 
-use crate::client::answer::{Changed, ClientSide, Handlers, Refusal, Roots, boxed};
+use crate::client::answer::{Answering, Changed, ClientSide, Handlers, Refusal, Roots, boxed};
 use crate::client::call::CallTool;
+use crate::client::era::{EraMemory, Verdict};
 use crate::client::list::List;
+use crate::client::listen::Listening;
 use crate::client::pages::Pages;
 use crate::client::promises::Promises;
+use crate::client::rounds::RoundOptions;
 use crate::client::task::TaskHandle;
 use crate::driver::Driver;
 use crate::driver::outbox::Item;
 use crate::driver::peer::{Agreed, Peer, RequestOptions};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::relay::front::Front;
 use crate::server::Server;
 use crate::server::handle::ServerHandle;
@@ -72,9 +83,9 @@ pub struct Client {
 
 struct ClientInner {
     peer: Peer,
-    roots: Arc<Roots>,
     promises: Arc<Promises>,
-    pages: Arc<Pages>,
+    answering: Answering,
+    listening: Arc<Listening>,
     ended: watch::Receiver<Option<Result<()>>>,
 }
 
@@ -94,15 +105,28 @@ pub struct ClientBuilder {
     pub(crate) handlers: Handlers,
     ping: Option<PingPlan>,
     offer: Option<Revision>,
+    verdict: Option<Verdict>,
+    memory: Option<EraMemory>,
 }
 
 /// Something that a client can connect to.
-pub trait Target: Send {
+pub trait Target: Send + Sized {
     /// The stream of bytes to the server.
     type Stream: ByteStream + Unpin;
 
     /// Opens it. Called inside a tokio runtime.
     fn open(self, limits: &Limits) -> Result<Self::Stream>;
+
+    /// The same once more: a server that does not survive the question for its era is started anew. By
+    /// default there is no second time.
+    fn again(&self) -> Option<Self> {
+        None
+    }
+
+    /// What names the server in an [`EraMemory`]. By default it has no name and is not remembered.
+    fn identity(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Target for Command {
@@ -111,19 +135,30 @@ impl Target for Command {
     fn open(self, limits: &Limits) -> Result<Self::Stream> {
         self.start(limits)
     }
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(self.words())
+    }
 }
 
 /// A target with a listener on its wire.
 #[derive(Debug)]
 pub struct Tapped<T, F> {
     target: T,
-    on_line: F,
+    on_line: Arc<Mutex<F>>,
 }
 
 impl<T, F> Tapped<T, F> {
     /// Shows every line of the connection to `on_line`, without its end.
     pub fn new(target: T, on_line: F) -> Self {
-        Self { target, on_line }
+        Self {
+            target,
+            on_line: Arc::new(Mutex::new(on_line)),
+        }
     }
 }
 
@@ -135,7 +170,23 @@ where
     type Stream = Tap<T::Stream>;
 
     fn open(self, limits: &Limits) -> Result<Self::Stream> {
-        Ok(Tap::new(self.target.open(limits)?, self.on_line))
+        let on_line = self.on_line;
+        let on_line = move |direction: Direction, line: &[u8]| {
+            let mut on_line = on_line.lock().unwrap_or_else(PoisonError::into_inner);
+            on_line(direction, line);
+        };
+        Ok(Tap::new(self.target.open(limits)?, on_line))
+    }
+
+    fn again(&self) -> Option<Self> {
+        Some(Self {
+            target: self.target.again()?,
+            on_line: self.on_line.clone(),
+        })
+    }
+
+    fn identity(&self) -> Option<String> {
+        self.target.identity()
     }
 }
 
@@ -186,7 +237,9 @@ impl ClientBuilder {
         self
     }
 
-    /// The revisions to speak; the newest is offered. All that are ready by default.
+    /// The revisions to speak; all of them by default. A server is asked for the stateless era first where
+    /// that is among them, and greeted with the newest of the others if it has not got it. With one
+    /// revision the client is pinned to it.
     #[must_use]
     pub fn revisions(mut self, revisions: &[Revision]) -> Self {
         self.revisions = revisions.to_vec();
@@ -291,6 +344,21 @@ impl ClientBuilder {
         self
     }
 
+    /// What is known of the server already: it is not asked. With [`Verdict::Stateless`] the client is
+    /// connected without a word; with [`Verdict::Handshake`] it begins with `initialize`.
+    #[must_use]
+    pub fn known(mut self, verdict: Verdict) -> Self {
+        self.verdict = Some(verdict);
+        self
+    }
+
+    /// Remembers there what is found out, and asks there first.
+    #[must_use]
+    pub fn memory(mut self, memory: &EraMemory) -> Self {
+        self.memory = Some(memory.clone());
+        self
+    }
+
     /// Speaks for a client in front of a relay, and passes on to it what the server says.
     pub(crate) fn relays(
         &mut self,
@@ -300,6 +368,8 @@ impl ClientBuilder {
     ) {
         self.info = info;
         self.offer = offer;
+        // The client in front is served by a session, which asks and is asked live.
+        self.revisions = Revision::NEGOTIABLE.to_vec();
         self.handlers.ahead = Some(front);
     }
 
@@ -309,30 +379,91 @@ impl ClientBuilder {
         self.handlers.ahead.as_ref()?.session()
     }
 
-    /// Connects and does the handshake. Needs a tokio runtime; the connection runs as a task of
-    /// its own.
+    /// Connects: finds out which era the server is of, and does the handshake if it has one. Needs a
+    /// tokio runtime; the connection runs as a task of its own.
+    ///
+    /// A server process that ends, or falls silent, over the question for its era is started anew and
+    /// greeted with `initialize`.
     ///
     /// Cancel safety: dropping the future closes the connection, and ends a process that was
     /// started.
-    pub async fn connect(self, target: impl Target) -> Result<Client> {
+    pub async fn connect(mut self, target: impl Target) -> Result<Client> {
         for root in self.roots.iter().flatten() {
             root.validate()
                 .map_err(|error| Error::setup(error.to_string()))?;
         }
+        if self.handlers.ahead.is_some() {
+            self.revisions
+                .retain(|revision| revision.era() == Era::Handshake);
+        }
+        if self.revisions.is_empty() {
+            let why = "there is no revision to speak; what passes on what a server says keeps a session with it";
+            return Err(Error::setup(why));
+        }
+        let (memory, identity) = (self.memory.clone(), target.identity());
+        let memory = memory.zip(identity);
+        let mut is_remembered = false;
+        if let (None, Some((memory, identity))) = (&self.verdict, &memory) {
+            self.verdict = memory.get(identity);
+            is_remembered = self.verdict.is_some();
+        }
+        let both = [Era::Handshake, Era::Stateless]
+            .iter()
+            .all(|era| self.revisions.iter().any(|revision| revision.era() == *era));
+        let again = match self.verdict.is_none() && both || is_remembered {
+            true => target.again(),
+            false => None,
+        };
+        let mut first = self.clone();
+        if self.verdict.is_none() && again.is_some() {
+            // It may have been upset by the question: better a second start than a long wait.
+            let patience = self.limits.discover_timeout * 3;
+            first.limits.initialize_timeout = self.limits.initialize_timeout.min(patience);
+        }
+        let mut connected = first.open(target).await;
+        if let (Err(error), Some(target)) = (&connected, again) {
+            let upset = error.is_closed() || error.is_timeout();
+            if is_remembered {
+                tracing::info!(%error, "what was known of the server has proven wrong");
+                self.verdict = None;
+                connected = self.open(target).await;
+            } else if upset {
+                tracing::info!(%error, "the server did not stand the question for its era; once more without it");
+                self.verdict = Some(Verdict::Handshake);
+                connected = self.open(target).await;
+            }
+        }
+        if let Some((memory, identity)) = memory {
+            match &connected {
+                Ok(client) => memory.set(identity, client.verdict()),
+                Err(_) => memory.forget(&identity),
+            }
+        }
+        connected
+    }
+
+    async fn open(self, target: impl Target) -> Result<Client> {
         let stream = target.open(&self.limits)?;
         let peer = Peer::new(Arc::new(self.limits.clone()));
         let roots = Arc::new(Roots::default());
         let promises = Arc::new(Promises::default());
         let pages = Arc::new(Pages::default());
-        let config = self.config();
+        let hears_changes = self.handlers.on_changed.is_some();
+        let mut config = self.config();
+        config.silence_is_evidence = stream.silence_is_evidence();
+        let listening = Listening::new(peer.clone());
         roots.set(self.roots.unwrap_or_default());
         let (ready, is_ready) = oneshot::channel();
-        let side = ClientSide {
-            peer: peer.clone(),
+        let answering = Answering {
             handlers: self.handlers,
             roots: roots.clone(),
-            promises: promises.clone(),
             pages: pages.clone(),
+        };
+        let side = ClientSide {
+            peer: peer.clone(),
+            answering: answering.clone(),
+            promises: promises.clone(),
+            listening: listening.clone(),
             ready: Some(ready),
         };
         let machine = Machine::client(config, peer.ids.clone());
@@ -345,15 +476,20 @@ impl ClientBuilder {
         });
         let inner = ClientInner {
             peer,
-            roots,
             promises,
-            pages,
+            answering,
+            listening,
             ended,
         };
         match is_ready.await {
-            Ok(Ok(())) => Ok(Client {
-                inner: Arc::new(inner),
-            }),
+            Ok(Ok(())) => {
+                if inner.peer.is_stateless() && hears_changes {
+                    inner.listening.hear_of_lists().await;
+                }
+                Ok(Client {
+                    inner: Arc::new(inner),
+                })
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(compere_proto::Error::Closed.into()),
         }
@@ -381,7 +517,19 @@ impl ClientBuilder {
             capabilities = ahead.capabilities();
         }
         let mut config = SessionConfig::new(self.info.clone());
-        config.revisions.clone_from(&self.revisions);
+        let of = |era: Era| {
+            let revisions = self.revisions.iter().copied();
+            revisions.filter(|revision| revision.era() == era).collect()
+        };
+        config.revisions = of(Era::Handshake);
+        config.stateless = match &self.verdict {
+            Some(Verdict::Handshake) => Vec::new(),
+            _ => of(Era::Stateless),
+        };
+        if let Some(Verdict::Stateless(found)) = &self.verdict {
+            config.discovered = Some(found.clone());
+        }
+        config.served.clone_from(&self.revisions);
         config.offer = self.offer;
         config.client_capabilities = Arc::new(capabilities);
         config.limits = self.limits.clone();
@@ -420,11 +568,13 @@ impl Client {
         ClientBuilder {
             info: Implementation::new(name, version),
             limits: Limits::default(),
-            revisions: Revision::NEGOTIABLE.to_vec(),
+            revisions: Revision::ALL.to_vec(),
             roots: None,
             handlers: Handlers::default(),
             ping: None,
             offer: None,
+            verdict: None,
+            memory: None,
         }
     }
 
@@ -436,7 +586,19 @@ impl Client {
         self.peer().agreed.get()
     }
 
-    /// The revision of the session.
+    /// What was found out of the server's era, to be handed to [`ClientBuilder::known`] the next time.
+    pub fn verdict(&self) -> Verdict {
+        let Some(agreed) = self.agreed().filter(|_| self.peer().is_stateless()) else {
+            return Verdict::Handshake;
+        };
+        let capabilities = ServerCapabilities::clone(&agreed.server_capabilities);
+        let mut found = Discovered::new(agreed.revision, capabilities);
+        found.info.clone_from(&agreed.peer_info);
+        found.instructions.clone_from(&agreed.instructions);
+        Verdict::Stateless(Box::new(found))
+    }
+
+    /// The revision of the session, or of the requests where there is no session.
     pub fn revision(&self) -> Revision {
         self.peer().revision()
     }
@@ -458,11 +620,11 @@ impl Client {
 
     /// Calls a tool. `arguments` is anything that serialises to an object; `()` for none.
     pub fn call(&self, name: impl Into<String>, arguments: impl Serialize) -> CallTool {
-        let (promises, pages) = (self.inner.promises.clone(), self.inner.pages.clone());
+        let (promises, answering) = (self.inner.promises.clone(), self.inner.answering.clone());
         CallTool::new(
             self.peer().clone(),
             promises,
-            pages,
+            answering,
             name.into(),
             &arguments,
         )
@@ -520,6 +682,9 @@ impl Client {
 
     /// Asks to be told when a resource changes.
     pub async fn subscribe(&self, uri: impl Into<String>) -> Result<()> {
+        if self.peer().is_stateless() {
+            return self.inner.listening.subscribe(uri.into()).await;
+        }
         let params = ResourceParams::new(uri);
         let _: Empty = self.request(Method::ResourcesSubscribe, params).await?;
         Ok(())
@@ -527,6 +692,9 @@ impl Client {
 
     /// Takes that back.
     pub async fn unsubscribe(&self, uri: impl Into<String>) -> Result<()> {
+        if self.peer().is_stateless() {
+            return self.inner.listening.unsubscribe(&uri.into()).await;
+        }
         let params = ResourceParams::new(uri);
         let _: Empty = self.request(Method::ResourcesUnsubscribe, params).await?;
         Ok(())
@@ -549,15 +717,33 @@ impl Client {
         Ok(result.completion)
     }
 
-    /// The least severe log level that the server shall send.
+    /// The least severe log level that the server shall send. Without a session every request from now on
+    /// asks for it; before, a server then sends nothing.
     pub async fn set_level(&self, level: LoggingLevel) -> Result<()> {
+        if self.peer().is_stateless() {
+            let declared = self.server_capabilities();
+            if !declared.is_some_and(|declared| declared.logging.is_some()) {
+                let capability = Capability::Logging;
+                let method = Method::LoggingSetLevel;
+                let missing = PeerIncompatible::MissingCapability { capability, method };
+                return Err(compere_proto::Error::from(missing).into());
+            }
+            let known = &self.peer().level;
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(level);
+            return Ok(());
+        }
         let params = SetLevelParams::new(level);
         let _: Empty = self.request(Method::LoggingSetLevel, params).await?;
         Ok(())
     }
 
-    /// Asks whether the server is there.
+    /// Asks whether the server is there. The stateless era has no message for that; there the server is
+    /// asked what it is.
     pub async fn ping(&self) -> Result<()> {
+        if self.peer().is_stateless() {
+            let _: DiscoverResult = self.request(Method::Discover, Empty::new()).await?;
+            return Ok(());
+        }
         let _: Empty = self
             .peer()
             .request(Method::Ping, RequestOptions::default(), |_| None::<Empty>)
@@ -572,8 +758,10 @@ impl Client {
             root.validate()
                 .map_err(|error| Error::setup(error.to_string()))?;
         }
-        self.inner.roots.set(roots);
-        self.peer().notify(Method::RootsListChanged, None::<&Empty>);
+        self.inner.answering.roots.set(roots);
+        if !self.peer().is_stateless() {
+            self.peer().notify(Method::RootsListChanged, None::<&Empty>);
+        }
         Ok(())
     }
 
@@ -582,10 +770,43 @@ impl Client {
         method: Method,
         params: P,
     ) -> Result<R> {
+        if self.peer().is_stateless() {
+            return self.request_in_rounds(method, &params).await;
+        }
         self.peer()
             .request(method, RequestOptions::default(), |_| Some(params))
             .decode(method)
             .await
+    }
+
+    async fn request_in_rounds<P: Serialize, R: DeserializeOwned>(
+        &self,
+        method: Method,
+        params: &P,
+    ) -> Result<R> {
+        let params = serde_json::to_string(params).map_err(|error| {
+            compere_proto::Error::from(Misuse::NotSerializable(error.to_string()))
+        })?;
+        let answering = &self.inner.answering;
+        let send = || {
+            rounds::send(
+                self.peer(),
+                answering,
+                method,
+                &params,
+                RoundOptions::default(),
+            )
+        };
+        let result = match send().await {
+            // Nothing is done twice by asking twice for these.
+            Err(error) if *error.kind() == ErrorKind::AnswerLost => send().await?,
+            sent => sent?,
+        };
+        serde_json::from_str(&result).map_err(|error| {
+            let why = without_position(&error).into_owned();
+            let fault = PeerMisbehaved::ResultDoesNotFit(method, why);
+            compere_proto::Error::from(fault).into()
+        })
     }
 
     /// Is the connection over?

@@ -180,7 +180,13 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
 
     /// Client: starts the handshake.
     pub(crate) fn connect(&mut self) -> Result<()> {
-        Ok(self.exchange.session.connect(Moment::START)?)
+        self.exchange.session.connect(Moment::START)?;
+        if self.exchange.session.is_stateless_client() {
+            // All is known already.
+            self.exchange.agree();
+            self.side.initialized();
+        }
+        Ok(())
     }
 
     /// Runs the connection to its end, then lets the stream shut down in order.
@@ -256,7 +262,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
             }
         }
         while let Some((id, error)) = self.stream.lost_request() {
-            self.exchange.lost(id, error);
+            self.exchange.lost(now, id, error);
         }
         self.exchange.take_items(now);
         self.exchange.take_outputs(Route::GENERAL);

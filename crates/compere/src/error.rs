@@ -15,6 +15,9 @@ pub enum ErrorKind {
     Io,
     /// A server over HTTP refused a request with this status.
     HttpStatus(u16),
+    /// The answer over HTTP broke off, and there is no coming back for the rest. Whether a call still had
+    /// its effect is unknown.
+    AnswerLost,
     /// The server process could not be started.
     Start,
     /// The server process is gone, and with it everything that was asked. Whether a call still
@@ -142,6 +145,9 @@ impl fmt::Display for Error {
             ErrorKind::Protocol(error) => write!(f, "{error}"),
             ErrorKind::Io => f.write_str("reading or writing failed"),
             ErrorKind::HttpStatus(status) => write!(f, "the server answered with status {status}"),
+            ErrorKind::AnswerLost => f.write_str(
+                "the connection broke off before the answer; whether the request had its effect is unknown",
+            ),
             ErrorKind::Start => f.write_str("the server could not be started"),
             ErrorKind::ServerLost(lost) => write!(f, "{lost}"),
             ErrorKind::ToolFailed(text) => write!(f, "the tool failed: {text}"),

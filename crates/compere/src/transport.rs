@@ -47,6 +47,12 @@ pub trait ByteStream: Send + 'static {
         None
     }
 
+    /// Does a peer that says nothing show by that what it cannot do? Over HTTP it does not: there, something
+    /// on the way may be slow.
+    fn silence_is_evidence(&self) -> bool {
+        true
+    }
+
     /// What is known of the peer's end, if it is a process of ours.
     fn ended(&mut self) -> Option<ServerLost> {
         None

@@ -6,6 +6,7 @@
 //! we want to send, `poll_output` gives what the machine itself has to say.
 
 pub mod classify;
+pub mod discovery;
 pub mod negotiate;
 pub mod outgoing;
 pub mod progress_gate;
@@ -93,6 +94,8 @@ pub enum Ignored {
     TooMany,
     /// A response that is no response; it cannot be answered.
     MalformedResponse(String),
+    /// A server of the stateless era asked something, which it may not.
+    AskedByServer(String),
     /// A notification that is none; it cannot be answered.
     MalformedNotification(String),
     /// Something that is no message at all, from a server: many write words to their output.

@@ -60,6 +60,9 @@ pub struct Limits {
     /// How long the answer to `initialize` may take. Servers that install themselves on the first
     /// start need more than a usual request.
     pub initialize_timeout: Duration,
+    /// How long the answer to `server/discover` may take before a server is taken to be of the other era,
+    /// where a silent server may be one: not over HTTP. Then it is asked with `initialize`.
+    pub discover_timeout: Duration,
     /// How long a peer may refuse to read, or hold us above the byte bound, before it is closed.
     pub stall: Duration,
     /// Bytes waiting to be written to a peer. At the bound notifications are dropped with one
@@ -154,6 +157,7 @@ impl Limits {
         request_timeout: Duration::from_secs(60),
         request_timeout_max: None,
         initialize_timeout: Duration::from_secs(60),
+        discover_timeout: Duration::from_secs(5),
         stall: Duration::from_secs(30),
         outbox_bytes: 4 * 1024 * 1024,
         grace: Duration::from_secs(5),

@@ -71,7 +71,15 @@ impl Script {
 
     /// Plays a server through the handshake, in this revision and with these capabilities.
     pub async fn serve_handshake(&mut self, revision: &str, capabilities: Value) {
-        let initialize = self.next().await;
+        let mut initialize = self.next().await;
+        if initialize["method"] == "server/discover" {
+            // It knows no other era.
+            let error = json!({"code": -32601, "message": "Method not found"});
+            let id = &initialize["id"];
+            self.say(json!({"jsonrpc": "2.0", "id": id, "error": error}))
+                .await;
+            initialize = self.next().await;
+        }
         let result = json!({
             "protocolVersion": revision,
             "capabilities": capabilities,

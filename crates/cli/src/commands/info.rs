@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use compere::Client;
+use compere::proto::Era;
 use compere::serde_json::json;
 
 use crate::args::Info;
@@ -19,6 +20,10 @@ pub(crate) async fn run(info: Info) -> Result<ExitCode, Failure> {
         if info.connection.json {
             return output::json(&json!({
                 "protocolVersion": client.revision().as_str(),
+                "era": match client.revision().era() {
+                    Era::Handshake => "handshake",
+                    Era::Stateless => "stateless",
+                },
                 "serverInfo": client.server_info(),
                 "capabilities": client.server_capabilities(),
                 "instructions": client.instructions(),
@@ -40,7 +45,12 @@ async fn describe(client: &Client) -> Result<String, Failure> {
             escape_line(&server.version)
         );
     }
-    let _ = writeln!(text, "protocol {}", client.revision());
+    let revision = client.revision();
+    let era = match revision.era() {
+        Era::Handshake => "with a session",
+        Era::Stateless => "without sessions",
+    };
+    let _ = writeln!(text, "protocol {revision}, {era}");
     let Some(capabilities) = client.server_capabilities() else {
         return Ok(text);
     };

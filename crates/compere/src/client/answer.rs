@@ -18,6 +18,7 @@ use compere_proto::wire::scan::Params;
 use compere_proto::{Method, Moment};
 use tokio::sync::oneshot;
 
+use crate::client::listen::Listening;
 use crate::client::pages::Pages;
 use crate::client::promises::Promises;
 use crate::driver::call::{BoxFuture, CallShared, Handling, Work};
@@ -98,20 +99,41 @@ impl Roots {
     }
 }
 
+/// Who answers what the server asks, be it live or within a request of ours.
+#[derive(Clone)]
+pub(crate) struct Answering {
+    pub(crate) handlers: Handlers,
+    pub(crate) roots: Arc<Roots>,
+    pub(crate) pages: Arc<Pages>,
+}
+
 /// The client's half of a connection.
 pub(crate) struct ClientSide {
     pub(crate) peer: Peer,
-    pub(crate) handlers: Handlers,
-    pub(crate) roots: Arc<Roots>,
+    pub(crate) answering: Answering,
     pub(crate) promises: Arc<Promises>,
-    pub(crate) pages: Arc<Pages>,
+    pub(crate) listening: Arc<Listening>,
     /// Told when the handshake is done, or that it never will be.
     pub(crate) ready: Option<oneshot::Sender<Result<()>>>,
 }
 
 impl Listener for ClientSide {
     fn notification(&mut self, method: Method, params: &Params<'_>) {
-        let handlers = &self.handlers;
+        if method == Method::SubscriptionsAcknowledged {
+            self.listening.acknowledged(params);
+            return;
+        }
+        let is_heard_of = matches!(
+            method,
+            Method::ToolsListChanged
+                | Method::PromptsListChanged
+                | Method::ResourcesListChanged
+                | Method::ResourcesUpdated
+        );
+        if is_heard_of && self.peer.is_stateless() && !self.listening.counts(params) {
+            return;
+        }
+        let handlers = &self.answering.handlers;
         if let Some(ahead) = &handlers.ahead {
             ahead.notification(method, params);
             return;
@@ -138,7 +160,7 @@ impl Listener for ClientSide {
                     &handlers.on_elicitation_complete,
                     params.decode::<ElicitationCompleteParams>(),
                 ) {
-                    match self.pages.complete(&params.elicitation_id) {
+                    match self.answering.pages.complete(&params.elicitation_id) {
                         true => on_complete(params.elicitation_id),
                         false => tracing::debug!("a page that nobody was sent to is done"),
                     }
@@ -170,8 +192,32 @@ impl Side for ClientSide {
         inbound: &Inbound<'_>,
         context: &mut TaskContext<'_>,
     ) -> Started {
+        self.answering.begin(&self.peer, inbound, context)
+    }
+
+    fn ended(&mut self, error: Option<&Error>) {
+        if let Some(error) = error {
+            tracing::info!(%error, "the connection to a server is over");
+        }
+        if let Some(ready) = self.ready.take() {
+            let error = error
+                .cloned()
+                .unwrap_or_else(|| compere_proto::Error::Closed.into());
+            let _ = ready.send(Err(error));
+        }
+    }
+}
+
+impl Answering {
+    /// Begins to answer, polling the handler once.
+    pub(crate) fn begin(
+        &self,
+        peer: &Peer,
+        inbound: &Inbound<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
         if let Some(ahead) = &self.handlers.ahead {
-            return ahead.clone().request(&self.peer, inbound, context);
+            return ahead.clone().request(peer, inbound, context);
         }
         let params = &inbound.params;
         match inbound.method {
@@ -186,22 +232,10 @@ impl Side for ClientSide {
             ),
             Method::SamplingCreateMessage => {
                 let handler = self.handlers.on_sample.clone().map(conversing);
-                self.ask(params, handler, Outcome::CreateMessage, context)
+                self.ask(peer, params, handler, Outcome::CreateMessage, context)
             }
-            Method::ElicitationCreate => self.elicit(params, context),
+            Method::ElicitationCreate => self.elicit(peer, params, context),
             other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
-        }
-    }
-
-    fn ended(&mut self, error: Option<&Error>) {
-        if let Some(error) = error {
-            tracing::info!(%error, "the connection to a server is over");
-        }
-        if let Some(ready) = self.ready.take() {
-            let error = error
-                .cloned()
-                .unwrap_or_else(|| compere_proto::Error::Closed.into());
-            let _ = ready.send(Err(error));
         }
     }
 }
@@ -237,14 +271,14 @@ fn conversing(
     })
 }
 
-impl ClientSide {
+impl Answering {
     fn brings_tools(&self, params: &Params<'_>) -> bool {
         let brings = |member| params.get(member).is_some_and(|value| value != "null");
         !self.handlers.samples_with_tools && (brings("tools") || brings("toolChoice"))
     }
 
     /// A form, or a page to go to; a mode that was not declared is refused.
-    fn elicit(&self, params: &Params<'_>, context: &mut TaskContext<'_>) -> Started {
+    fn elicit(&self, peer: &Peer, params: &Params<'_>, context: &mut TaskContext<'_>) -> Started {
         let refused = |what: &str| {
             let error = ErrorObject::invalid_params(format!("This client cannot be asked {what}"));
             Started::Done(error.into())
@@ -252,7 +286,7 @@ impl ClientSide {
         match params.get_str("mode").as_deref() {
             None | Some("form") => match self.handlers.on_elicit.clone() {
                 None => refused("to fill in a form"),
-                handler => self.ask(params, handler, Outcome::Elicit, context),
+                handler => self.ask(peer, params, handler, Outcome::Elicit, context),
             },
             Some("url") => {
                 let Some(handler) = self.handlers.on_elicit_url.clone() else {
@@ -275,7 +309,7 @@ impl ClientSide {
                             }
                         }
                     });
-                self.ask(params, Some(answer), Outcome::Elicit, context)
+                self.ask(peer, params, Some(answer), Outcome::Elicit, context)
             }
             Some(_) => refused("in this mode"),
         }
@@ -283,6 +317,7 @@ impl ClientSide {
 
     fn ask<P, R>(
         &self,
+        peer: &Peer,
         params: &Params<'_>,
         handler: Option<Answer<P, R>>,
         outcome: fn(R) -> Outcome,
@@ -322,7 +357,7 @@ impl ClientSide {
         match work.poll(context, None) {
             Poll::Ready(outcome) => Started::Done(outcome),
             Poll::Pending => {
-                let call = Arc::new(CallShared::new(self.peer.clone(), None, None, None));
+                let call = Arc::new(CallShared::new(peer.clone(), None, None, None));
                 Started::Pending(work, call)
             }
         }

@@ -11,12 +11,15 @@ use compere_proto::error::{Misuse, PeerMisbehaved};
 use compere_proto::object::{Meta, RawJson};
 use compere_proto::progress::ProgressParams;
 use compere_proto::tasks::{CreateTaskResult, TaskMetadata};
-use compere_proto::tools::CallToolParams;
+use compere_proto::tools::{CallToolParams, ListToolsResult};
+use compere_proto::wire::decode::without_position;
 use serde::Serialize;
 
+use crate::client::answer::Answering;
+use crate::client::list::List;
 use crate::client::output::ToolOutput;
-use crate::client::pages::Pages;
 use crate::client::promises::Promises;
+use crate::client::rounds::{self, RoundOptions};
 use crate::client::task::TaskHandle;
 use crate::driver::outbox::OnProgress;
 use crate::driver::peer::{Peer, PendingRequest, RequestOptions};
@@ -36,7 +39,7 @@ pub struct CallTool {
     arguments: Result<RawJson, String>,
     options: RequestOptions,
     promises: Arc<Promises>,
-    pages: Arc<Pages>,
+    answering: Answering,
     /// Worked on as a task, and kept for so long.
     task: Option<Option<Duration>>,
 }
@@ -45,14 +48,14 @@ impl CallTool {
     pub(crate) fn new(
         peer: Peer,
         promises: Arc<Promises>,
-        pages: Arc<Pages>,
+        answering: Answering,
         name: String,
         arguments: &impl Serialize,
     ) -> Self {
         Self {
             peer,
             promises,
-            pages,
+            answering,
             name,
             arguments: RawJson::from_value(arguments).map_err(|error| error.to_string()),
             options: RequestOptions::default(),
@@ -138,7 +141,7 @@ impl CallTool {
     }
 
     async fn call(self) -> Result<ToolOutput> {
-        let pages = self.pages.clone();
+        let pages = self.answering.pages.clone();
         let output = self.outcome().await;
         if let Some(refusal) = output.as_ref().err().and_then(Error::refusal) {
             for page in UrlElicitation::required(refusal) {
@@ -155,6 +158,7 @@ impl CallTool {
         let (name, peer) = (self.name.clone(), self.peer.clone());
         let promises = self.promises.clone();
         let output = match self.task {
+            None if peer.is_stateless() => self.in_rounds().await?,
             None => ToolOutput(self.send()?.decode(Method::ToolsCall).await?),
             Some(_) => {
                 let handle = self.start().await?;
@@ -164,7 +168,18 @@ impl CallTool {
                 output?
             }
         };
-        match promises.check(&name, &output, &peer.limits) {
+        let mut kept = promises.check(&name, &output, &peer.limits);
+        if kept.is_err() && peer.is_stateless() {
+            // Nobody may have told us that the promise is another one now.
+            let (learns, limits) = (promises.clone(), peer.limits.clone());
+            let tools = List::seen_by::<ListToolsResult>(peer.clone(), move |tools| {
+                learns.learn(tools, &limits);
+            });
+            if tools.collect().await.is_ok() {
+                kept = promises.check(&name, &output, &peer.limits);
+            }
+        }
+        match kept {
             Ok(()) => Ok(output),
             Err(why) => {
                 let why = format!("structuredContent: {why}");
@@ -172,6 +187,35 @@ impl CallTool {
                 Err(compere_proto::Error::from(fault).into())
             }
         }
+    }
+}
+
+impl CallTool {
+    /// The call to a server that may answer it with questions.
+    async fn in_rounds(self) -> Result<ToolOutput> {
+        let method = Method::ToolsCall;
+        let params = self.params()?;
+        let options = RoundOptions {
+            timeout: self.options.timeout,
+            on_progress: self.options.on_progress,
+        };
+        let result = rounds::send(&self.peer, &self.answering, method, &params, options).await?;
+        let result = serde_json::from_str(&result).map_err(|error| {
+            let why = without_position(&error).into_owned();
+            compere_proto::Error::from(PeerMisbehaved::ResultDoesNotFit(method, why))
+        })?;
+        Ok(ToolOutput(result))
+    }
+
+    fn params(&self) -> Result<String> {
+        let unwritable =
+            |why| Error::from(compere_proto::Error::from(Misuse::NotSerializable(why)));
+        let arguments = self.arguments.clone().map_err(unwritable)?;
+        let mut params = CallToolParams::new(self.name.as_str());
+        if arguments.get() != "null" {
+            params.arguments = Some(arguments);
+        }
+        serde_json::to_string(&params).map_err(|error| unwritable(error.to_string()))
     }
 }
 

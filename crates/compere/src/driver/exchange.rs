@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use compere_proto::connection::discovery::is_evidence;
 use compere_proto::connection::progress_gate::Step;
 use compere_proto::connection::session::Session;
 use compere_proto::connection::{Ignored, Output, Received};
@@ -22,7 +23,7 @@ use crate::driver::outbox::{CallId, Item, OnProgress, Waiter};
 use crate::driver::outcome::Outcome;
 use crate::driver::peer::{Agreed, Peer};
 use crate::driver::{Listener, guarded};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::server::listen::Subscription;
 
 /// Which of several streams to the same peer a message belongs to. A transport with one stream
@@ -204,14 +205,19 @@ impl<O: Outlet> Exchange<O> {
         if self.peer.agreed.get().is_some() {
             return;
         }
-        let Some(info) = self.session.peer_info() else {
+        let info = self.session.peer_info();
+        let is_stateless = self.session.is_stateless_client();
+        if info.is_none() && !is_stateless {
             return;
-        };
+        }
+        if let Some(head) = self.session.client_head().filter(|_| is_stateless) {
+            let _ = self.peer.head.set(head);
+        }
         let _ = self.peer.agreed.set(Agreed {
             revision: self.session.revision(),
             client_capabilities: self.session.client_capabilities().clone(),
             server_capabilities: self.session.server_capabilities().clone(),
-            peer_info: Some(info.clone()),
+            peer_info: info.cloned(),
             instructions: self.session.peer_instructions().map(Box::from),
         });
     }
@@ -274,8 +280,15 @@ impl<O: Outlet> Exchange<O> {
     }
 
     /// A request of ours is lost on its way, or its answer is.
-    pub(crate) fn lost(&mut self, id: i64, error: Error) {
+    pub(crate) fn lost(&mut self, now: Moment, id: i64, error: Error) {
         match self.session.lost(id) {
+            Some(Method::Discover) if !self.session.is_operating() => match error.kind() {
+                ErrorKind::HttpStatus(status) if is_evidence(*status) => {
+                    self.session.discover_failed(now);
+                    self.take_outputs(Route::GENERAL);
+                }
+                _ => self.end(Some(error), false),
+            },
             Some(Method::Initialize) => self.end(Some(error), false),
             Some(_) => self.answered(id, Err(error)),
             None => {}

@@ -109,6 +109,21 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// The text of an answer to a question.
+    pub(crate) fn into_answer(self) -> Result<String, ErrorObject> {
+        let written = match &self {
+            Self::CreateMessage(result) => serde_json::to_string(result),
+            Self::ListRoots(result) => serde_json::to_string(result),
+            Self::Elicit(result) => serde_json::to_string(result),
+            Self::Raw(result) => return Ok(result.to_string()),
+            Self::Error(error) => return Err(error.clone()),
+            _ => return Err(ErrorObject::internal()),
+        };
+        written.map_err(|_| ErrorObject::internal())
+    }
+}
+
 /// How a result is written.
 struct Shape<'h> {
     revision: Revision,

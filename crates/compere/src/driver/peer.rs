@@ -3,14 +3,16 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use compere_proto::capability::{ClientCapabilities, ServerCapabilities};
 use compere_proto::connection::outgoing::{IdSource, Timeouts};
+use compere_proto::connection::stateless::{ClientHead, ResultKind};
 use compere_proto::error::{Misuse, PeerMisbehaved};
 use compere_proto::lifecycle::Implementation;
+use compere_proto::logging::LoggingLevel;
 use compere_proto::wire::decode::without_position;
 use compere_proto::wire::encode;
 use compere_proto::{Error as ProtocolError, Limits, Method, Revision};
@@ -18,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use crate::client::rounds::unexpected;
 use crate::driver::exchange::Route;
 use crate::driver::outbox::{Item, OnProgress, Outbox, Waiter};
 use crate::error::Result;
@@ -37,6 +40,10 @@ pub(crate) struct PeerShared {
     pub(crate) outbox: Outbox,
     pub(crate) ids: IdSource,
     pub(crate) agreed: OnceLock<Agreed>,
+    /// What our requests begin with, where the server is of the stateless era.
+    pub(crate) head: OnceLock<ClientHead>,
+    /// The log messages that our requests ask for then.
+    pub(crate) level: Mutex<Option<LoggingLevel>>,
     pub(crate) limits: Arc<Limits>,
 }
 
@@ -73,6 +80,8 @@ impl Peer {
                 outbox: Outbox::new(limits.outbox_bytes),
                 ids: IdSource::default(),
                 agreed: OnceLock::new(),
+                head: OnceLock::new(),
+                level: Mutex::new(None),
                 limits,
             }),
             route: Route::GENERAL,
@@ -104,13 +113,62 @@ impl Peer {
         params: impl FnOnce(i64) -> Option<P>,
     ) -> PendingRequest {
         let id = self.ids.next_id();
-        let (reply, answer) = oneshot::channel();
         let mut message = Vec::new();
-        if let Err(error) = encode::request(&mut message, id, method, params(id).as_ref()) {
+        let params = params(id);
+        let written = match &params {
+            Some(params) if self.is_stateless() => serde_json::to_string(params)
+                .map(|params| self.write_stateless(&mut message, id, method, &params)),
+            None if self.is_stateless() => {
+                self.write_stateless(&mut message, id, method, "{}");
+                Ok(())
+            }
+            params => encode::request(&mut message, id, method, params.as_ref()),
+        };
+        if let Err(error) = written {
+            let (reply, answer) = oneshot::channel();
             let error = Misuse::NotSerializable(error.to_string());
             let _ = reply.send(Err(ProtocolError::from(error).into()));
             return PendingRequest::answered(answer);
         }
+        self.send(id, method, message, options)
+    }
+
+    /// Does the server want every request to bring its own context?
+    pub(crate) fn is_stateless(&self) -> bool {
+        self.head.get().is_some()
+    }
+
+    fn write_stateless(&self, message: &mut Vec<u8>, id: i64, method: Method, params: &str) {
+        let level = *self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(head) = self.head.get() {
+            encode::raw_request(message, id, method, &head.params(params, level));
+        }
+    }
+
+    /// The same with params that are the text of an object.
+    pub(crate) fn raw_request(
+        &self,
+        method: Method,
+        options: RequestOptions,
+        params: impl FnOnce(i64) -> String,
+    ) -> PendingRequest {
+        let id = self.ids.next_id();
+        let mut message = Vec::new();
+        match self.is_stateless() {
+            true => self.write_stateless(&mut message, id, method, &params(id)),
+            false => encode::raw_request(&mut message, id, method, params(id).as_bytes()),
+        }
+        self.send(id, method, message, options)
+    }
+
+    fn send(
+        &self,
+        id: i64,
+        method: Method,
+        message: Vec<u8>,
+        options: RequestOptions,
+    ) -> PendingRequest {
+        let (reply, answer) = oneshot::channel();
         let timeouts = Timeouts {
             idle: options.timeout.unwrap_or(Some(self.limits.request_timeout)),
             max: self.limits.request_timeout_max,
@@ -160,6 +218,11 @@ impl PendingRequest {
         }
     }
 
+    /// The id that it was sent with; none once it is answered, or if it could not be sent.
+    pub(crate) fn id(&self) -> Option<i64> {
+        self.abandon.as_ref().map(|(id, _)| *id)
+    }
+
     /// A guard for the progress that goes on after the answer.
     pub(crate) fn hearing(&self) -> Option<Hearing> {
         let (id, peer) = self.abandon.as_ref()?;
@@ -168,7 +231,14 @@ impl PendingRequest {
 
     /// Waits for the answer and decodes it.
     pub(crate) async fn decode<R: DeserializeOwned>(self, method: Method) -> Result<R> {
+        let is_stateless = matches!(&self.abandon, Some((_, peer)) if peer.head.get().is_some());
         let raw = self.await?;
+        if is_stateless {
+            match ResultKind::of(&raw) {
+                ResultKind::Complete => {}
+                kind => return Err(unexpected(method, &kind)),
+            }
+        }
         serde_json::from_str(&raw).map_err(|error| {
             let why = without_position(&error).into_owned();
             ProtocolError::from(PeerMisbehaved::ResultDoesNotFit(method, why)).into()

@@ -8,9 +8,10 @@ use compere_proto::capability::ServerCapabilities;
 use compere_proto::completion::{CompleteParams, CompleteResult, Completion};
 use compere_proto::connection::Inbound;
 use compere_proto::connection::session::{Session as Machine, SessionConfig};
-use compere_proto::connection::stateless::{Envelope, ListenParams};
+use compere_proto::connection::stateless::{Envelope, ListenParams, SERVER_INFO};
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::lifecycle::DiscoverResult;
+use compere_proto::object::Meta;
 use compere_proto::resources::ResourceParams;
 use compere_proto::tasks::{CreateTaskResult, TaskMetadata, TaskSupport};
 use compere_proto::wire::decode::{decode, without_position};
@@ -344,6 +345,12 @@ fn discovered(config: &SessionConfig) -> Outcome {
     capabilities.tasks = None;
     let mut result = DiscoverResult::new(versions.collect::<Vec<_>>(), capabilities);
     result.instructions.clone_from(&config.instructions);
+    // Here all of it, other than in the results that follow.
+    if let Ok(info) = serde_json::value::to_raw_value(&config.info) {
+        let mut meta = Meta::default();
+        meta.extra.push(SERVER_INFO, info);
+        result.meta = Some(Box::new(meta));
+    }
     Outcome::Discover(Box::new(result))
 }
 

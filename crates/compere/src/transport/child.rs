@@ -153,6 +153,15 @@ impl Command {
         self
     }
 
+    /// What is run, in one text, without what is in its environment.
+    pub(crate) fn words(&self) -> String {
+        let words = std::iter::once(&self.program).chain(&self.arguments);
+        words
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
     /// The program, for messages.
     pub fn program(&self) -> &OsStr {
         &self.program

@@ -11,6 +11,7 @@
 pub(crate) mod connector;
 pub mod events;
 pub(crate) mod old;
+pub(crate) mod stateless;
 pub(crate) mod streamable;
 pub(crate) mod wire;
 
@@ -136,6 +137,14 @@ impl Target for HttpTarget {
             farewell: None,
         })
     }
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(connector::shown(&self.uri().ok()?))
+    }
 }
 
 impl Target for &str {
@@ -144,6 +153,14 @@ impl Target for &str {
     fn open(self, limits: &Limits) -> Result<HttpStream> {
         HttpTarget::new(self).open(limits)
     }
+
+    fn again(&self) -> Option<Self> {
+        Some(self)
+    }
+
+    fn identity(&self) -> Option<String> {
+        HttpTarget::new(*self).identity()
+    }
 }
 
 impl Target for String {
@@ -151,6 +168,14 @@ impl Target for String {
 
     fn open(self, limits: &Limits) -> Result<HttpStream> {
         HttpTarget::new(self).open(limits)
+    }
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+
+    fn identity(&self) -> Option<String> {
+        HttpTarget::new(self.as_str()).identity()
     }
 }
 
@@ -194,6 +219,10 @@ impl ByteStream for HttpStream {
 
     fn lost_request(&mut self) -> Option<(i64, Error)> {
         self.wire.take_lost()
+    }
+
+    fn silence_is_evidence(&self) -> bool {
+        false
     }
 }
 

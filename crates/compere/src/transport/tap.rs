@@ -84,6 +84,10 @@ impl<S: ByteStream> ByteStream for Tap<S> {
         self.inner.lost_request()
     }
 
+    fn silence_is_evidence(&self) -> bool {
+        self.inner.silence_is_evidence()
+    }
+
     fn ended(&mut self) -> Option<ServerLost> {
         self.inner.ended()
     }

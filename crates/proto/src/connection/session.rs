@@ -16,10 +16,11 @@ use serde::Serialize;
 use crate::cancellation::CancelledParams;
 use crate::capability::{Capability, ClientCapabilities, ServerCapabilities};
 use crate::connection::classify::{self, Route};
+use crate::connection::discovery::{self, Discovered, Finding};
 use crate::connection::negotiate;
 use crate::connection::outgoing::{IdSource, Outgoing, Timeouts, Waiting};
 use crate::connection::rate::Rate;
-use crate::connection::stateless;
+use crate::connection::stateless::{self, ClientHead};
 use crate::connection::{Ignored, Inbound, Output, Received};
 use crate::error::{Error, Misuse, PeerIncompatible, PeerMisbehaved};
 use crate::jsonrpc::{ErrorObject, IdRef, ProgressToken, RequestId, code};
@@ -29,7 +30,7 @@ use crate::logging::{LoggingLevel, SetLevelParams};
 use crate::method::{Kind, Method, Role};
 use crate::pagination::Empty;
 use crate::progress::ProgressParams;
-use crate::revision::Revision;
+use crate::revision::{Era, Revision};
 use crate::time::Moment;
 use crate::wire::decode::{decode, without_position};
 use crate::wire::encode;
@@ -55,8 +56,13 @@ pub struct SessionConfig {
     pub info: Implementation,
     /// The revisions that we speak, oldest first, all of the handshake era.
     pub revisions: Vec<Revision>,
-    /// The revisions of the stateless era that we serve beside, oldest first; none by default.
+    /// The revisions of the stateless era that we serve beside, or that a server is asked for first, oldest
+    /// first; none by default.
     pub stateless: Vec<Revision>,
+    /// Client: what is known of the server already, so that it is not asked.
+    pub discovered: Option<Box<Discovered>>,
+    /// Client: a server that does not answer `server/discover` may be one of the other era.
+    pub silence_is_evidence: bool,
     /// All revisions that we serve, of both eras.
     pub served: Vec<Revision>,
     /// Client: the revision to offer, if not the newest of those.
@@ -85,6 +91,8 @@ impl SessionConfig {
             info,
             revisions: Revision::NEGOTIABLE.to_vec(),
             stateless: Vec::new(),
+            discovered: None,
+            silence_is_evidence: true,
             served: Revision::NEGOTIABLE.to_vec(),
             offer: None,
             passes_level_on: false,
@@ -105,6 +113,8 @@ enum State {
     Idle,
     /// Server: nothing but `initialize` and `ping` is answered.
     AwaitingInitialize,
+    /// Client: `server/discover` is sent; its id, and whether it was before.
+    AwaitingDiscoverResult(i64, bool),
     /// Client: `initialize` is sent; its id.
     AwaitingInitializeResult(i64),
     /// Server: answered, `notifications/initialized` has not come yet.
@@ -206,6 +216,19 @@ impl Session {
     /// May several messages come in one array? After the handshake, in the revision that has that.
     pub fn takes_batches(&self) -> bool {
         self.is_operating() && self.revision.rules().batching
+    }
+
+    /// Is this a client that speaks with a server of the stateless era?
+    pub fn is_stateless_client(&self) -> bool {
+        self.role == Role::Client
+            && self.state == State::Operating
+            && self.revision.era() == Era::Stateless
+    }
+
+    /// What our requests to a server of the stateless era begin with.
+    pub fn client_head(&self) -> Option<ClientHead> {
+        let capabilities = &self.client_capabilities;
+        ClientHead::new(self.revision, &self.config.info, capabilities).ok()
     }
 
     /// Is it over?
@@ -412,6 +435,11 @@ impl Session {
                     self.close(error);
                     return Received::Handled;
                 }
+                if matches!(self.state, State::AwaitingDiscoverResult(waiting, _) if waiting == id)
+                {
+                    self.fall_back(self.heard);
+                    return Received::Handled;
+                }
                 return Received::Failed { id, error };
             }
             if response {
@@ -456,6 +484,15 @@ impl Session {
                 self.close(error);
                 continue;
             }
+            if let State::AwaitingDiscoverResult(waiting, _) = self.state
+                && waiting == id
+            {
+                match self.config.silence_is_evidence {
+                    true => self.fall_back(now),
+                    false => self.close(error),
+                }
+                continue;
+            }
             self.send_cancelled(id, Some("timed out"));
             self.output.push_back(Output::Failed { id, error });
         }
@@ -475,7 +512,11 @@ impl Session {
         }
         let name = name.text();
         let method = Method::from_name(&name);
-        if !self.config.stateless.is_empty() {
+        if self.is_stateless_client() {
+            let shown = name.chars().take(64).collect();
+            return Received::Ignored(Ignored::AskedByServer(shown));
+        }
+        if self.role == Role::Server && !self.config.stateless.is_empty() {
             match classify::request(&name, &params, None, &self.config.served) {
                 Ok(Route::Request(method, envelope)) => {
                     return self.receive_stateless(bytes, id, method, params, envelope);
@@ -546,9 +587,12 @@ impl Session {
             (State::AwaitingInitialize, _) => {
                 early("Invalid request: the first request is initialize")
             }
-            (State::Idle | State::AwaitingInitializeResult(_), _) => {
-                early("Invalid request: the session is not initialized yet")
-            }
+            (
+                State::Idle
+                | State::AwaitingDiscoverResult(..)
+                | State::AwaitingInitializeResult(_),
+                _,
+            ) => early("Invalid request: the session is not initialized yet"),
             (_, Some(Method::Initialize)) if self.role == Role::Server => {
                 early("Invalid request: the session is initialized already")
             }
@@ -737,6 +781,11 @@ impl Session {
         if self.state == State::AwaitingInitializeResult(id) {
             return self.receive_initialize_result(now, outcome);
         }
+        if let State::AwaitingDiscoverResult(waiting, again) = self.state
+            && waiting == id
+        {
+            return self.receive_discover_result(now, outcome, again);
+        }
         Received::Response {
             id,
             method: waiting.method,
@@ -756,6 +805,72 @@ impl Session {
                 Received::Handled
             }
         }
+    }
+
+    fn receive_discover_result<'a>(
+        &mut self,
+        now: Moment,
+        outcome: Result<&'a str, ErrorObject>,
+        was_again: bool,
+    ) -> Received<'a> {
+        match discovery::judge(outcome.as_ref().copied(), &self.config.served) {
+            Finding::Stateless(found) => {
+                self.speak_stateless(*found);
+                return Received::Initialized;
+            }
+            Finding::Again if !was_again => self.discover(now, true),
+            Finding::Again => match outcome {
+                Err(error) => self.close(Error::Refused(error)),
+                Ok(_) => self.fall_back(now),
+            },
+            Finding::Handshake => self.fall_back(now),
+            Finding::Failed(error) => self.close(error),
+        }
+        Received::Handled
+    }
+
+    /// Everything that has to be known of the server is.
+    fn speak_stateless(&mut self, found: Discovered) {
+        self.revision = found.revision;
+        self.server_capabilities = found.capabilities;
+        self.peer_info = found.info;
+        self.peer_instructions = found.instructions.map(String::from);
+        self.state = State::Operating;
+    }
+
+    /// The server is of the other era, as far as can be told.
+    fn fall_back(&mut self, now: Moment) {
+        if self.config.revisions.is_empty() {
+            let supported = self.config.served.clone();
+            let offered = "an older one".to_owned();
+            self.close(PeerIncompatible::Version { offered, supported }.into());
+        } else if let Err(error) = self.initialize_server(now) {
+            self.close(error);
+        }
+    }
+
+    fn discover(&mut self, now: Moment, again: bool) {
+        let revision = negotiate::newest(&self.config.stateless);
+        let head = ClientHead::new(revision, &self.config.info, &self.client_capabilities);
+        let Ok(head) = head else {
+            return self.fall_back(now);
+        };
+        let id = self.ids.next_id();
+        let mut message = Vec::new();
+        encode::raw_request(&mut message, id, Method::Discover, &head.params("{}", None));
+        let limits = &self.config.limits;
+        let idle = match self.config.silence_is_evidence {
+            true => limits.discover_timeout,
+            false => limits.initialize_timeout,
+        };
+        let timeouts = Timeouts {
+            idle: Some(idle),
+            max: None,
+        };
+        let outgoing = &mut self.activity().outgoing;
+        outgoing.begin(now, id, Method::Discover, timeouts);
+        self.state = State::AwaitingDiscoverResult(id, again);
+        self.output.push_back(Output::Send(message));
     }
 
     fn accept_initialize_result(
@@ -802,11 +917,32 @@ impl Session {
 
 // What we want to say.
 impl Session {
-    /// Client: sends `initialize`.
+    /// Client: begins. Asks the server for the stateless era if that is spoken, and falls back to
+    /// `initialize` if it has not got it. Where all is known already there is nothing to ask.
     pub fn connect(&mut self, now: Moment) -> Result<(), Error> {
         if self.role != Role::Client || self.state != State::Idle {
             return Err(Misuse::WrongDirection(Method::Initialize).into());
         }
+        if let Some(found) = &self.config.discovered {
+            self.speak_stateless(Discovered::clone(found));
+            return Ok(());
+        }
+        if !self.config.stateless.is_empty() {
+            self.discover(now, false);
+            return Ok(());
+        }
+        self.initialize_server(now)
+    }
+
+    /// Client: the question for the era could not be answered by the server, which shows that it is of
+    /// the other one.
+    pub fn discover_failed(&mut self, now: Moment) {
+        if matches!(self.state, State::AwaitingDiscoverResult(..)) {
+            self.fall_back(now);
+        }
+    }
+
+    fn initialize_server(&mut self, now: Moment) -> Result<(), Error> {
         let revisions = &self.config.revisions;
         let wanted = self.config.offer.filter(|offer| revisions.contains(offer));
         let offered = wanted.unwrap_or_else(|| negotiate::newest(revisions));
@@ -1126,7 +1262,7 @@ impl Session {
     }
 
     fn ping_if_silent(&mut self, now: Moment) {
-        if self.state != State::Operating {
+        if self.state != State::Operating || !Method::Ping.exists_in(self.revision) {
             return;
         }
         let Some(ping) = &mut self.ping else { return };

@@ -18,7 +18,7 @@ use crate::method::Method;
 use crate::object::{Meta, RawJson, open_object};
 use crate::revision::{Era, Revision};
 use crate::wire::decode::{decode, without_position};
-use crate::wire::scan::{Params, member};
+use crate::wire::scan::{Params, member, members};
 use crate::wire::tape::{Kind, Node};
 
 /// `_meta` key: the version of this request.
@@ -153,6 +153,126 @@ pub fn missing_capability(name: &str) -> ErrorObject {
     .with_data(&serde_json::json!({ "requiredCapabilities": required }))
 }
 
+/// What every request of a client says of itself.
+#[derive(Debug, Clone)]
+pub struct ClientHead {
+    /// Members of `_meta` as JSON.
+    members: Box<str>,
+}
+
+impl ClientHead {
+    /// The head of the requests of a client. What is not of this era is left out of what it can do.
+    pub fn new(
+        revision: Revision,
+        info: &Implementation,
+        capabilities: &ClientCapabilities,
+    ) -> Result<Self, serde_json::Error> {
+        let mut capabilities = capabilities.clone();
+        capabilities.tasks = None;
+        if let Some(roots) = &mut capabilities.roots {
+            roots.list_changed = None;
+        }
+        let (info, capabilities) = (
+            serde_json::to_string(info)?,
+            serde_json::to_string(&capabilities)?,
+        );
+        let members = format!(
+            "{PROTOCOL_VERSION:?}:{:?},{CLIENT_INFO:?}:{info},{CLIENT_CAPABILITIES:?}:{capabilities}",
+            revision.as_str()
+        );
+        Ok(Self {
+            members: members.into(),
+        })
+    }
+
+    /// Params with the head in their metadata, before what else stands there. `params` is an object.
+    pub fn params(&self, params: &str, level: Option<LoggingLevel>) -> Vec<u8> {
+        let mut written = Vec::with_capacity(params.len() + self.members.len() + 64);
+        written.extend_from_slice(b"{\"_meta\":{");
+        written.extend_from_slice(self.members.as_bytes());
+        if let Some(level) = level {
+            let level = format!(",{LOG_LEVEL:?}:{:?}", level.as_str());
+            written.extend_from_slice(level.as_bytes());
+        }
+        let meta = match params.contains("\"_meta\"") {
+            true => member(params, "_meta").filter(|meta| meta.starts_with('{')),
+            false => None,
+        };
+        if let Some(meta) = meta {
+            let members = meta
+                .strip_prefix('{')
+                .and_then(|meta| meta.strip_suffix('}'));
+            let members = members.unwrap_or_default().trim();
+            if !members.is_empty() {
+                written.push(b',');
+                written.extend_from_slice(members.as_bytes());
+            }
+        }
+        written.push(b'}');
+        for (name, value) in members(params) {
+            if name != "_meta" {
+                written.push(b',');
+                // Writing a text into memory does not fail.
+                let _ = serde_json::to_writer(&mut written, &name);
+                written.push(b':');
+                written.extend_from_slice(value.as_bytes());
+            }
+        }
+        written.push(b'}');
+        written
+    }
+}
+
+/// What a result is, before it is read as anything.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ResultKind {
+    /// What was asked for. One that does not say is this too: older servers do not.
+    Complete,
+    /// Questions instead.
+    InputRequired(Box<InputRequired>),
+    /// Something else, by this name.
+    Other(String),
+    /// It is no result at all, and why.
+    Malformed(&'static str),
+}
+
+impl ResultKind {
+    /// The kind of a result, from its JSON text.
+    pub fn of(result: &str) -> Self {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Asked {
+            #[serde(default)]
+            input_requests: Option<BTreeMap<String, InputRequest>>,
+            #[serde(default)]
+            request_state: Option<String>,
+        }
+
+        if !result.starts_with('{') {
+            return Self::Malformed("it is no object");
+        }
+        let Some(kind) = member(result, "resultType") else {
+            return Self::Complete;
+        };
+        match serde_json::from_str::<&str>(kind) {
+            Ok("complete") => Self::Complete,
+            Ok("input_required") => match serde_json::from_str::<Asked>(result) {
+                Ok(Asked {
+                    input_requests: None,
+                    request_state: None,
+                }) => Self::Malformed("it asks for nothing"),
+                Ok(asked) => Self::InputRequired(Box::new(InputRequired {
+                    input_requests: asked.input_requests.unwrap_or_default(),
+                    request_state: asked.request_state,
+                })),
+                Err(_) => Self::Malformed("what it asks for cannot be read"),
+            },
+            Ok(other) => Self::Other(other.chars().take(64).collect()),
+            Err(_) => Self::Malformed("its resultType is no text"),
+        }
+    }
+}
+
 /// One question of a round of input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputRequest {
@@ -246,9 +366,12 @@ pub struct Head {
 }
 
 impl Head {
-    /// The head of a server's results.
+    /// The head of a server's results. Of who it is they say the names and the version; everything else
+    /// would be a burden on each of them.
     pub fn new(info: &Implementation, cache: CacheHint) -> Self {
-        let about = serde_json::to_string(info).map(|info| format!("{SERVER_INFO:?}:{info}"));
+        let mut brief = Implementation::new(info.name.as_str(), info.version.as_str());
+        brief.title.clone_from(&info.title);
+        let about = serde_json::to_string(&brief).map(|info| format!("{SERVER_INFO:?}:{info}"));
         Self {
             cache,
             about: about.unwrap_or_default().into(),

@@ -102,6 +102,19 @@ pub fn request(
     method_and_params(buffer, start, method, params)
 }
 
+/// A request whose params are already JSON text.
+pub fn raw_request(buffer: &mut Vec<u8>, id: i64, method: Method, params: &[u8]) {
+    let start = buffer.len();
+    buffer.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    append(buffer, &id);
+    buffer.extend_from_slice(b",\"method\":\"");
+    buffer.extend_from_slice(method.name().as_bytes());
+    buffer.extend_from_slice(b"\",\"params\":");
+    buffer.extend_from_slice(params);
+    buffer.push(b'}');
+    keep_on_one_line(buffer, start);
+}
+
 /// A notification.
 pub fn notification(
     buffer: &mut Vec<u8>,

@@ -151,6 +151,35 @@ pub fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
     reader.deserialize_map(Find(key)).ok().flatten()
 }
 
+/// The members of an object that is known to be well formed, in order; none of anything else.
+pub fn members(object: &str) -> Vec<(Cow<'_, str>, &str)> {
+    struct All;
+
+    impl<'de> serde::de::Visitor<'de> for All {
+        type Value = Vec<(Cow<'de, str>, &'de str)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(
+            self,
+            mut map: A,
+        ) -> Result<Self::Value, A::Error> {
+            let mut found = Vec::new();
+            while let Some(name) = map.next_key_seed(crate::object::KeySeed)? {
+                let value = map.next_value::<&'de serde_json::value::RawValue>()?;
+                found.push((name, value.get()));
+            }
+            Ok(found)
+        }
+    }
+
+    use serde::Deserializer;
+    let mut reader = serde_json::Deserializer::from_str(object);
+    reader.deserialize_map(All).unwrap_or_default()
+}
+
 /// Why bytes are no message that we take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -9,10 +9,12 @@
 //! Spec: <https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http>
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use compere_proto::jsonrpc::code;
 use compere_proto::wire::batch;
 use compere_proto::{Error as ProtocolError, Limits};
 use http::header::{self, HeaderName, HeaderValue};
@@ -20,7 +22,7 @@ use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::http::connector::{
@@ -28,6 +30,7 @@ use crate::transport::http::connector::{
 };
 use crate::transport::http::events::EventReader;
 use crate::transport::http::old;
+use crate::transport::http::stateless::{self, Marks};
 use crate::transport::http::wire::Wire;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -87,6 +90,8 @@ pub(crate) struct Streamable {
     limits: Limits,
     agreed: Mutex<Agreed>,
     renewing: tokio::sync::Mutex<()>,
+    /// What the tools of a server of the stateless era want in headers.
+    marks: Marks,
 }
 
 /// What every message of a session brings.
@@ -119,17 +124,32 @@ impl Streamable {
             limits,
             agreed: Mutex::default(),
             renewing: tokio::sync::Mutex::new(()),
+            marks: Marks::default(),
         });
         let mut tasks = JoinSet::new();
-        let Some(first) = wire.next().await else {
-            return;
-        };
-        if !this.clone().begin(first).await {
-            return;
-        }
+        let mut running = HashMap::new();
         while let Some(line) = wire.next().await {
             while tasks.try_join_next().is_some() {}
             let head = Head::of(&line);
+            if let Some(id) = head.own_id()
+                && stateless::is_stateless(&line)
+            {
+                running.retain(|_, task: &mut AbortHandle| !task.is_finished());
+                let this = this.clone();
+                let task = tasks.spawn(async move { this.ask(line, id).await });
+                running.insert(id, task);
+                continue;
+            }
+            if head.method.as_deref() == Some("initialize") {
+                if !this.clone().begin(line).await {
+                    return;
+                }
+                continue;
+            }
+            if let Some(task) = stateless::cancelled(&line).and_then(|id| running.remove(&id)) {
+                task.abort();
+                continue;
+            }
             let initialized = head.method.as_deref() == Some("notifications/initialized");
             if head.method.is_some() && head.id.is_some() {
                 let this = this.clone();
@@ -146,6 +166,114 @@ impl Streamable {
         }
         tasks.abort_all();
         this.farewell().await;
+    }
+
+    /// A request of the stateless era: sent once, answered once.
+    async fn ask(&self, line: Bytes, id: i64) {
+        if let Err(error) = self.try_ask(line, id).await {
+            self.lose(Some(id), error);
+        }
+    }
+
+    async fn try_ask(&self, line: Bytes, id: i64) -> Result<()> {
+        let posted = stateless::posted(&line, &self.marks, &self.limits);
+        let method = posted.method;
+        let mut response = self.post_with(posted.headers, line.clone()).await?;
+        if response.status() == StatusCode::BAD_REQUEST
+            && method == Some(compere_proto::Method::ToolsCall)
+        {
+            let failure = failure(response).await;
+            let error = stateless::error_in(&failure.body);
+            let is_header = error.is_some_and(|error| error.code == code::HEADER_MISMATCH);
+            if !is_header || !self.learn_tools(&line).await {
+                return self.explain(Some(id), failure).await;
+            }
+            let posted = stateless::posted(&line, &self.marks, &self.limits);
+            response = self.post_with(posted.headers, line).await?;
+        }
+        if !response.status().is_success() {
+            let failure = failure(response).await;
+            let error = stateless::error_in(&failure.body);
+            if let Some(error) = error.filter(|_| !is_answer(&failure.body, Some(id)))
+                && stateless::is_of_the_era(&error)
+            {
+                // It speaks of what was asked, and has lost the id.
+                return Err(ProtocolError::Refused(error).into());
+            }
+            return self.explain(Some(id), failure).await;
+        }
+        if method == Some(compere_proto::Method::ToolsList) {
+            return self.take_tools(response, id).await;
+        }
+        match self.take(response, Some(id), |_| {}).await? {
+            Outcome::Done => Ok(()),
+            Outcome::Cut => Err(Error::new(ErrorKind::AnswerLost)),
+            // A server of the oldest transport opens a stream whatever it is asked.
+            Outcome::Old(_) => Err(Error::new(ErrorKind::HttpStatus(405))),
+        }
+    }
+
+    /// Delivers a page of tools without those that cannot be called over HTTP.
+    async fn take_tools(&self, response: Response<Incoming>, id: i64) -> Result<()> {
+        let is_events = is_type(&response, "text/event-stream");
+        let body = whole(response, &self.limits).await?;
+        let mut messages = vec![body];
+        if is_events {
+            let body = messages.remove(0);
+            let mut reader = EventReader::new(self.limits.message_bytes);
+            let read = reader.read(&body, |event| messages.push(event.data));
+            read.map_err(|_| ProtocolError::Limit("message_bytes"))?;
+        }
+        let mut answered = false;
+        for message in messages {
+            answered |= is_answer(&message, Some(id));
+            match self.marks.learn(&message, &self.limits) {
+                Some(without) => self.wire.deliver(&without).await,
+                None => self.wire.deliver(&message).await,
+            }
+        }
+        match answered {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::AnswerLost)),
+        }
+    }
+
+    /// Asks for the tools because a call was refused for its headers. `false`: they say nothing of that.
+    async fn learn_tools(&self, call: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Call<'a> {
+            #[serde(borrow)]
+            params: WithMeta<'a>,
+        }
+        #[derive(Deserialize)]
+        struct WithMeta<'a> {
+            #[serde(borrow, rename = "_meta")]
+            meta: &'a RawValue,
+        }
+
+        let Ok(call) = serde_json::from_slice::<Call<'_>>(call) else {
+            return false;
+        };
+        // An id that no request of the connection has.
+        let list = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":\"tools\",\"method\":\"tools/list\",\"params\":{{\"_meta\":{}}}}}",
+            call.params.meta.get()
+        );
+        let list = Bytes::from(list);
+        let posted = stateless::posted(&list, &self.marks, &self.limits);
+        let Ok(response) = self.post_with(posted.headers, list).await else {
+            return false;
+        };
+        if !response.status().is_success() || !is_type(&response, "application/json") {
+            return false;
+        }
+        match whole(response, &self.limits).await {
+            Ok(page) => {
+                let _ = self.marks.learn(&page, &self.limits);
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     fn agreed(&self) -> MutexGuard<'_, Agreed> {
@@ -387,10 +515,7 @@ impl Streamable {
         let mut attempts = 0;
         while matches!(outcome, Outcome::Cut) {
             if reader.last_id().is_none() || attempts >= ATTEMPTS {
-                return Err(Error::with_message(
-                    ErrorKind::Io,
-                    "the connection broke off before the answer; whether the request had its effect is unknown",
-                ));
+                return Err(Error::new(ErrorKind::AnswerLost));
             }
             let before = reader.last_id().map(str::to_owned);
             tokio::time::sleep(wait(&reader, attempts)).await;
