@@ -8,7 +8,9 @@ use std::time::Duration;
 use compere::Revision;
 use compere_testkit::schema::Author;
 use compere_tests::compere;
-use compere_tests::ground::{Watch, everything_of, everything_of_an_sdk, peer, script};
+use compere_tests::ground::{
+    Watch, everything_in, everything_of, everything_of_an_sdk, peer, script,
+};
 use compere_tests::listening::{
     Listening, node, python_server, reference_server, typescript_server,
 };
@@ -152,7 +154,9 @@ async fn the_newest_python_client_and_our_server() {
 #[tokio::test]
 async fn our_client_and_the_newest_python_server() {
     let server = python_server("py-new", "server_new.py", "http").await;
-    everything_of_an_sdk(server.url.as_str(), Revision::V2025_11_25, true).await;
+    for revision in [Revision::V2025_11_25, Revision::V2026_07_28] {
+        everything_in(&[revision], server.url.as_str(), revision, true).await;
+    }
 }
 
 #[tokio::test]

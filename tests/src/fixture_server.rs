@@ -8,7 +8,7 @@ async fn main() -> compere::Result<()> {
     let one: Option<Revision> = asked.as_deref().and_then(|text| text.parse().ok());
     let revisions = match (&one, asked.as_deref()) {
         (Some(revision), _) => std::slice::from_ref(revision),
-        (None, Some("all")) => Revision::NEGOTIABLE,
+        (None, Some("all")) => &Revision::ALL,
         (None, _) => &[Revision::V2024_11_05],
     };
     compere_testkit::fixture::server(revisions)

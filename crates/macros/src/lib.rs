@@ -18,6 +18,7 @@ use crate::function::Kind;
 ///
 /// Options: `name = "…"`, `title = "…"`, `description = "…"`, `blocking` (a plain `fn` that runs on
 /// the blocking pool), `read_only`, `destructive = bool`, `idempotent`, `open_world = bool` (hints),
+/// `single_use` (what comes after a question runs once only for a stateless client),
 /// `task = "optional"` or `"required"` (it may, or must, be called as a task; only 2025-11-25).
 ///
 /// `name` then gives the tool, to be registered as it is or refined first

@@ -419,6 +419,14 @@ impl Context {
         Ok(value)
     }
 
+    /// The revision that the client speaks: in its session, or in this request.
+    pub fn revision(&self) -> Revision {
+        match &self.call.input {
+            Some(input) => input.revision,
+            None => self.call.peer.revision(),
+        }
+    }
+
     /// What the client says it is.
     pub fn client_info(&self) -> Option<&Implementation> {
         match &self.call.input {

@@ -22,7 +22,7 @@ use compere_proto::logging::LoggingLevel;
 use compere_proto::object::RawJson;
 use compere_proto::wire::scan::Params;
 use compere_proto::wire::tape::Kind;
-use compere_proto::{Limits, Method};
+use compere_proto::{Limits, Method, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::server::core::ServerCore;
@@ -33,6 +33,7 @@ use crate::server::seal::Bound;
 pub(crate) struct Input {
     pub(crate) client_capabilities: ClientCapabilities,
     pub(crate) client_info: Option<Implementation>,
+    pub(crate) revision: Revision,
     /// The least level of log messages that it wants; none if it did not say.
     pub(crate) log_level: Option<LoggingLevel>,
     method: Method,
@@ -89,6 +90,7 @@ impl Input {
         Self {
             client_capabilities: envelope.client_capabilities,
             client_info: envelope.client_info,
+            revision: envelope.revision,
             log_level: envelope.log_level,
             method,
             brought,

@@ -25,7 +25,7 @@ const REPORT: usize = 1000;
 /// Lists the directories that this server may use.
 #[tool(title = "List Allowed Directories", read_only, open_world = false)]
 pub(super) async fn list_allowed_directories(access: State<Access>, context: Context) -> Said {
-    let view = access.view_of(&context.session()).await;
+    let view = access.view(&context).await;
     let mut text = "Allowed directories:".to_owned();
     for root in view.roots() {
         let _ = write!(text, "\n{}", root.path().display());

@@ -12,6 +12,7 @@ use std::time::Duration;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use compere::model::Root;
+use compere::proto::Era;
 use compere::{Context, Session, ToolError};
 use percent_encoding::percent_decode_str;
 use rustix::fs::OFlags;
@@ -324,8 +325,16 @@ impl Access {
         context: Context,
         work: impl FnOnce(&View, &Context) -> T + Send + 'static,
     ) -> T {
-        let view = self.view_of(&context.session()).await;
+        let view = self.view(&context).await;
         compere::server::blocking(move || work(&view, &context)).await
+    }
+
+    /// What the client of this call may reach.
+    pub(super) async fn view(&self, context: &Context) -> View {
+        match context.revision().era() {
+            Era::Handshake => self.view_of(&context.session()).await,
+            Era::Stateless => self.view_for(context).await,
+        }
     }
 
     /// The same for work that changes something: one at a time.
@@ -375,6 +384,26 @@ impl Access {
             view
         })
         .await
+    }
+
+    /// What a client without a session may reach: one that declares roots is asked within its request.
+    async fn view_for(&self, context: &Context) -> View {
+        let tells = context
+            .client_capabilities()
+            .is_some_and(|capabilities| capabilities.roots.is_some());
+        if !tells {
+            return self.0.granted.clone();
+        }
+        match context.roots("roots").await {
+            Ok(roots) => {
+                let access = self.clone();
+                compere::server::blocking(move || access.0.granted.narrowed(&roots)).await
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the client does not tell its roots");
+                self.0.granted.clone()
+            }
+        }
     }
 
     /// What a client may reach as far as is known without asking it.
