@@ -40,6 +40,24 @@ fn peers() -> Outcome<Vec<Peer>> {
     let rmcp = bench("bench-rmcp");
     Ok(vec![
         peer(
+            "compere, stateless",
+            "stateless",
+            words(&[&ours, "http"]),
+            false,
+        ),
+        peer(
+            "floor (bare hyper), stateless",
+            "stateless",
+            words(&[&bench("bench-floor"), "http"]),
+            false,
+        ),
+        peer(
+            "rmcp tuned, stateless",
+            "stateless",
+            words(&[&rmcp, "json"]),
+            false,
+        ),
+        peer(
             "compere, no sessions",
             "json",
             words(&[&ours, "http", "sessionless"]),

@@ -4,8 +4,8 @@
 //! bench-load sessions COUNT idle|open -- COMMAND ARG…         bytes per session
 //! bench-load streams COUNT TICKS stalled|all -- COMMAND ARG…  lateness of events, memory
 //!
-//! The command prints the URL that it listens on. MODE is `json` (no sessions), `session` (each
-//! connection has one) or `events` (each answer comes with an event before it).
+//! The command prints the URL that it listens on. MODE is `json` (no sessions), `stateless` (none
+//! either, in the way of 2026-07-28), `session` (each connection has one) or `events` (each answer comes with an event before it).
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -77,6 +77,16 @@ impl Server {
             .unwrap_or_else(|| "mcp-protocol-version: 2025-06-18\r\n".to_owned());
         format!(
             "POST {} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n{session}content-length: {}\r\n\r\n{body}",
+            self.path, self.address, body.len()
+        )
+        .into_bytes()
+    }
+
+    /// The same without a session, in the way of 2026-07-28.
+    fn post_stateless(&self, id: usize) -> Vec<u8> {
+        let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"_meta\":{{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\"io.modelcontextprotocol/clientInfo\":{{\"name\":\"load\",\"version\":\"1\"}},\"io.modelcontextprotocol/clientCapabilities\":{{}}}},\"name\":\"echo\",\"arguments\":{{\"message\":\"hello, world! hello, world!\"}}}}}}");
+        format!(
+            "POST {} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: echo\r\ncontent-length: {}\r\n\r\n{body}",
             self.path, self.address, body.len()
         )
         .into_bytes()
@@ -158,12 +168,21 @@ pub fn requests(arguments: &[String]) {
     let mut all: Vec<Connection> = (0..connections)
         .map(|number| {
             let mut stream = server.connect();
-            let session = match mode {
-                "json" => None,
-                _ => server.handshake(&mut stream),
+            let request = match mode {
+                "stateless" => {
+                    let request = server.post_stateless(100_000 + number);
+                    stream.write_all(&request).unwrap();
+                    let answer = read_answer(&mut stream);
+                    assert!(answer.contains("\"content\""), "{answer}");
+                    request
+                }
+                "json" => server.post(None, &echo(100_000 + number, mode)),
+                _ => {
+                    let session = server.handshake(&mut stream);
+                    server.post(session.as_deref(), &echo(100_000 + number, mode))
+                }
             };
             stream.set_nonblocking(true).unwrap();
-            let request = server.post(session.as_deref(), &echo(100_000 + number, mode));
             Connection {
                 stream: mio::net::TcpStream::from_std(stream),
                 request,
