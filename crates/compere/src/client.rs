@@ -722,7 +722,7 @@ impl Client {
     pub async fn set_level(&self, level: LoggingLevel) -> Result<()> {
         if self.peer().is_stateless() {
             let declared = self.server_capabilities();
-            if !declared.is_some_and(|declared| declared.logging.is_some()) {
+            if declared.is_none_or(|declared| declared.logging.is_none()) {
                 let capability = Capability::Logging;
                 let method = Method::LoggingSetLevel;
                 let missing = PeerIncompatible::MissingCapability { capability, method };

@@ -81,12 +81,13 @@ pub(crate) trait Side: Listener + Send + 'static {
     ) -> Started;
 
     /// Begins to answer a request of the stateless era; `None` says that it is not served.
+    #[allow(clippy::boxed_local)] // It came in this box and goes on in it.
     fn stateless(
         &mut self,
         _session: &mut Session,
         _now: Moment,
         _inbound: &Inbound<'_>,
-        _envelope: Envelope,
+        _envelope: Box<Envelope>,
         _context: &mut Context<'_>,
     ) -> Option<Started> {
         None
@@ -346,7 +347,7 @@ impl<S: ByteStream + Unpin, H: Side + Unpin> Driver<S, H> {
                 let session = &mut self.exchange.session;
                 let started = guarded("a rule or handler", || {
                     self.side
-                        .stateless(session, now, &inbound, *envelope, context)
+                        .stateless(session, now, &inbound, envelope, context)
                 })
                 .unwrap_or_else(|| Some(Started::Done(ErrorObject::internal().into())));
                 match started {

@@ -232,7 +232,7 @@ impl Answering {
             ),
             Method::SamplingCreateMessage => {
                 let handler = self.handlers.on_sample.clone().map(conversing);
-                self.ask(peer, params, handler, Outcome::CreateMessage, context)
+                Self::ask(peer, params, handler, Outcome::CreateMessage, context)
             }
             Method::ElicitationCreate => self.elicit(peer, params, context),
             other => Started::Done(ErrorObject::method_not_found(other.name()).into()),
@@ -286,7 +286,7 @@ impl Answering {
         match params.get_str("mode").as_deref() {
             None | Some("form") => match self.handlers.on_elicit.clone() {
                 None => refused("to fill in a form"),
-                handler => self.ask(peer, params, handler, Outcome::Elicit, context),
+                handler => Self::ask(peer, params, handler, Outcome::Elicit, context),
             },
             Some("url") => {
                 let Some(handler) = self.handlers.on_elicit_url.clone() else {
@@ -309,14 +309,13 @@ impl Answering {
                             }
                         }
                     });
-                self.ask(peer, params, Some(answer), Outcome::Elicit, context)
+                Self::ask(peer, params, Some(answer), Outcome::Elicit, context)
             }
             Some(_) => refused("in this mode"),
         }
     }
 
     fn ask<P, R>(
-        &self,
         peer: &Peer,
         params: &Params<'_>,
         handler: Option<Answer<P, R>>,

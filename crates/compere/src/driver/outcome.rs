@@ -16,6 +16,7 @@ use compere_proto::wire::encode::{self, EncodeId};
 use compere_proto::wire::project::Project;
 use compere_proto::{Era, Revision};
 use serde::Serialize;
+use std::convert::Infallible;
 
 /// The answer to a request, before it is written in the shape of a revision.
 #[derive(Debug)]
@@ -135,7 +136,11 @@ impl Shape<'_> {
     fn complete(&self, buffer: &mut Vec<u8>, id: &impl EncodeId, result: &[u8]) {
         // It was written by us.
         let result = std::str::from_utf8(result).unwrap_or("{}");
-        encode::raw_result(buffer, id, &self.head.complete(result, self.is_cacheable));
+        let written: Result<(), Infallible> = encode::written_result(buffer, id, |buffer| {
+            self.head.write(buffer, result, self.is_cacheable);
+            Ok(())
+        });
+        let Ok(()) = written;
     }
 }
 
@@ -158,9 +163,10 @@ fn write(
     match shape.revision.era() {
         Era::Handshake => encode::result(buffer, id, result),
         Era::Stateless => {
-            let plain = serde_json::to_vec(result)?;
-            shape.complete(buffer, id, &plain);
-            Ok(())
+            let is_cacheable = shape.is_cacheable;
+            encode::written_result(buffer, id, |buffer| {
+                shape.head.serialise(buffer, result, is_cacheable)
+            })
         }
     }
 }

@@ -430,7 +430,7 @@ impl Context {
     /// What the client says it is.
     pub fn client_info(&self) -> Option<&Implementation> {
         match &self.call.input {
-            Some(input) => input.client_info.as_ref(),
+            Some(input) => input.client_info(),
             None => self.call.peer.agreed.get()?.peer_info.as_deref(),
         }
     }

@@ -29,7 +29,7 @@ use crate::relay::{Opened, opening};
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
 use crate::server::extract::{Arguments, Call, Request};
-use crate::server::input::Input;
+use crate::server::input::Brought;
 use crate::server::listen::{self, Subscription};
 use crate::server::prompts::ServerPrompt;
 use crate::server::registry::{CompletionReferenceKey, Registry, check_uri};
@@ -131,7 +131,7 @@ impl Side for ServerSide {
         machine: &mut Machine,
         now: Moment,
         inbound: &Inbound<'_>,
-        envelope: Envelope,
+        envelope: Box<Envelope>,
         context: &mut TaskContext<'_>,
     ) -> Option<Started> {
         self.refresh();
@@ -242,7 +242,7 @@ impl Dispatch {
         conversation: &mut impl Conversation,
         now: Moment,
         inbound: &Inbound<'_>,
-        envelope: Envelope,
+        envelope: Box<Envelope>,
         alone: bool,
         context: &mut TaskContext<'_>,
     ) -> Started {
@@ -258,7 +258,7 @@ impl Dispatch {
         }
         let request = Request {
             token: inbound.progress_token.clone(),
-            input: Some(Box::new(Input::new(*method, envelope, params))),
+            brought: Some(Brought::new(*method, envelope, params)),
             alone,
             ..Request::default()
         };
@@ -321,11 +321,11 @@ impl Dispatch {
         params: &Params<'_>,
         single_use: bool,
     ) -> Result<(), ErrorObject> {
-        let Some(input) = &mut request.input else {
+        let Some(brought) = &mut request.brought else {
             return Ok(());
         };
         let session = &self.session;
-        input.resume(
+        brought.resume(
             &session.core,
             &session.principal,
             target,

@@ -18,7 +18,7 @@ use crate::driver::call::CallShared;
 use crate::driver::exchange::Route;
 use crate::driver::peer::Peer;
 use crate::server::context::Context;
-use crate::server::input::Input;
+use crate::server::input::Brought;
 use crate::server::reply::ToolError;
 use crate::server::session::SessionShared;
 use crate::server::tasks::TaskEntry;
@@ -75,7 +75,7 @@ impl<'a> Arguments<'a> {
 pub(crate) struct Request {
     pub(crate) route: Route,
     pub(crate) token: Option<ProgressToken>,
-    pub(crate) input: Option<Box<Input>>,
+    pub(crate) brought: Option<Brought>,
     pub(crate) task: Option<Arc<TaskEntry>>,
     /// What it says goes to its own stream, which nobody else knows.
     pub(crate) alone: bool,
@@ -93,7 +93,7 @@ pub struct Call<'a> {
     route: Route,
     alone: bool,
     token: std::cell::RefCell<Option<ProgressToken>>,
-    input: std::cell::RefCell<Option<Box<Input>>>,
+    brought: std::cell::RefCell<Option<Brought>>,
     task: Option<Arc<TaskEntry>>,
     shared: OnceCell<Arc<CallShared>>,
 }
@@ -115,7 +115,7 @@ impl<'a> Call<'a> {
             route: request.route,
             alone: request.alone,
             token: std::cell::RefCell::new(request.token),
-            input: std::cell::RefCell::new(request.input),
+            brought: std::cell::RefCell::new(request.brought),
             task: request.task,
             shared: OnceCell::new(),
         }
@@ -165,10 +165,11 @@ impl<'a> Call<'a> {
             let Self {
                 session, target, ..
             } = self;
-            let mut input = self.input.take();
-            if let Some(input) = &mut input {
+            let input = self.brought.take().map(|brought| {
+                let mut input = Box::new(brought.open());
                 input.bind(&session.core, &session.principal, target, &self.arguments);
-            }
+                input
+            });
             let peer = match self.alone {
                 true => Peer::new(session.peer.limits.clone()),
                 false => session.peer.on(self.route),

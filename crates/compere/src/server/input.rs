@@ -9,7 +9,7 @@
 //! Spec: <https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/mrtr>
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use compere_proto::capability::ClientCapabilities;
@@ -32,7 +32,9 @@ use crate::server::seal::Bound;
 /// Questions and answers of a request of a stateless client, and what else came with it.
 pub(crate) struct Input {
     pub(crate) client_capabilities: ClientCapabilities,
-    pub(crate) client_info: Option<Implementation>,
+    /// Who the client says it is, as JSON; read when somebody wants to know.
+    about: Option<Box<str>>,
+    client_info: OnceLock<Option<Implementation>>,
     pub(crate) revision: Revision,
     /// The least level of log messages that it wants; none if it did not say.
     pub(crate) log_level: Option<LoggingLevel>,
@@ -80,28 +82,44 @@ pub(crate) enum Known {
     Changed,
 }
 
-impl Input {
-    /// What a request brings. Its state is looked at by [`Input::resume`].
-    pub(crate) fn new(method: Method, envelope: Envelope, params: &Params<'_>) -> Self {
-        let brought = match method.row().may_ask {
+/// What a request of a stateless client brings, as long as no handler wants to know of it: most do not.
+pub(crate) struct Brought {
+    envelope: Box<Envelope>,
+    method: Method,
+    answers: InputResponses,
+    past: Option<Box<Past>>,
+}
+
+impl Brought {
+    /// What a request brings. Its state is looked at by [`Brought::resume`].
+    pub(crate) fn new(method: Method, envelope: Box<Envelope>, params: &Params<'_>) -> Self {
+        let answers = match method.row().may_ask {
             true => stateless::input_responses(params),
             false => InputResponses::new(),
         };
         Self {
-            client_capabilities: envelope.client_capabilities,
-            client_info: envelope.client_info,
-            revision: envelope.revision,
-            log_level: envelope.log_level,
+            envelope,
             method,
-            brought,
-            past: Past::default(),
-            bound: None,
-            round: Mutex::default(),
+            answers,
+            past: None,
         }
     }
 
-    fn round(&self) -> MutexGuard<'_, Round> {
-        self.round.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For the handler that wants to know.
+    pub(crate) fn open(self) -> Input {
+        let envelope = *self.envelope;
+        Input {
+            client_capabilities: envelope.client_capabilities,
+            about: envelope.client_info,
+            client_info: OnceLock::new(),
+            revision: envelope.revision,
+            log_level: envelope.log_level,
+            method: self.method,
+            brought: self.answers,
+            past: self.past.map(|past| *past).unwrap_or_default(),
+            bound: None,
+            round: Mutex::default(),
+        }
     }
 
     /// Takes the state that the request brings, if it brings one. `single_use`: it is then used up.
@@ -150,8 +168,20 @@ impl Input {
         {
             return refused("Invalid requestState: it was used before, and this runs only once");
         }
-        self.past = past;
+        self.past = Some(Box::new(past));
         Ok(())
+    }
+}
+
+impl Input {
+    /// Who the client says it is. What cannot be read counts as absent.
+    pub(crate) fn client_info(&self) -> Option<&Implementation> {
+        let read = || serde_json::from_str(self.about.as_ref()?).ok();
+        self.client_info.get_or_init(read).as_ref()
+    }
+
+    fn round(&self) -> MutexGuard<'_, Round> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers what a state of this call will belong to. Not needed where nothing can be asked.

@@ -73,8 +73,8 @@ pub struct Envelope {
     pub revision: Revision,
     /// What the client can do, for this request only.
     pub client_capabilities: ClientCapabilities,
-    /// Who the client says it is. For logs, never for decisions.
-    pub client_info: Option<Implementation>,
+    /// Who the client says it is, as JSON. For logs, never for decisions, and read by hardly anyone.
+    pub client_info: Option<Box<str>>,
     /// The least level of log messages that it wants to have for this request; none if it does not say.
     pub log_level: Option<LoggingLevel>,
 }
@@ -86,22 +86,28 @@ impl Envelope {
             .node("_meta")
             .filter(|meta| meta.kind() == Kind::Object)
             .ok_or_else(|| missing("_meta"))?;
-        let version = meta.get(PROTOCOL_VERSION);
+        let (mut version, mut capabilities, mut info, mut level) = (None, None, None, None);
+        for (key, value) in meta.members() {
+            let key = key.as_str().unwrap_or_default();
+            match &*key {
+                PROTOCOL_VERSION => version = value.as_str(),
+                CLIENT_CAPABILITIES => capabilities = Some(value),
+                CLIENT_INFO => info = Some(value.as_json()),
+                LOG_LEVEL => level = Some(read(value, LOG_LEVEL)?),
+                _ => {}
+            }
+        }
         let version = version.ok_or_else(|| missing(PROTOCOL_VERSION))?;
-        let version = version.as_str().ok_or_else(|| missing(PROTOCOL_VERSION))?;
-        let capabilities = meta.get(CLIENT_CAPABILITIES);
+        let capabilities = capabilities.ok_or_else(|| missing(CLIENT_CAPABILITIES))?;
         Ok(Self {
             revision: Self::revision(&version, supported)?,
-            client_capabilities: read(
-                capabilities.ok_or_else(|| missing(CLIENT_CAPABILITIES))?,
-                CLIENT_CAPABILITIES,
-            )?,
-            // Self-reported and only for display: what cannot be read counts as absent.
-            client_info: meta.get(CLIENT_INFO).and_then(|info| decode(info).ok()),
-            log_level: meta
-                .get(LOG_LEVEL)
-                .map(|level| read(level, LOG_LEVEL))
-                .transpose()?,
+            client_capabilities: match capabilities.as_json() {
+                // What most say that only call tools.
+                "{}" => ClientCapabilities::new(),
+                _ => read(capabilities, CLIENT_CAPABILITIES)?,
+            },
+            client_info: info.map(Box::from),
+            log_level: level,
         })
     }
 
@@ -382,6 +388,39 @@ impl Head {
     /// kept, and with who the server is.
     pub fn complete(&self, result: &str, is_cacheable: bool) -> Vec<u8> {
         let mut complete = Vec::with_capacity(result.len() + self.about.len() + 96);
+        self.write(&mut complete, result, is_cacheable);
+        complete
+    }
+
+    /// Appends a complete result that is serialised in place.
+    pub fn serialise(
+        &self,
+        complete: &mut Vec<u8>,
+        result: &impl Serialize,
+        is_cacheable: bool,
+    ) -> Result<(), serde_json::Error> {
+        let start = complete.len();
+        // What a result without metadata of its own begins with; its opening brace becomes a comma.
+        self.write(complete, "{}", is_cacheable);
+        complete.pop();
+        let place = complete.len();
+        serde_json::to_writer(&mut *complete, result)?;
+        let written = complete.get(place..).unwrap_or_default();
+        if memchr::memmem::find(written, b"\"_meta\"").is_some() {
+            let result = String::from_utf8_lossy(written).into_owned();
+            complete.truncate(start);
+            self.write(complete, &result, is_cacheable);
+        } else if written.len() <= 2 {
+            complete.truncate(place);
+            complete.push(b'}');
+        } else if let Some(brace) = complete.get_mut(place) {
+            *brace = b',';
+        }
+        Ok(())
+    }
+
+    /// Appends the same to a buffer.
+    pub fn write(&self, complete: &mut Vec<u8>, result: &str, is_cacheable: bool) {
         complete.extend_from_slice(b"{\"resultType\":\"complete\"");
         if is_cacheable {
             let (ttl, scope) = (self.cache.ttl_ms, self.cache.scope.as_str());
@@ -427,6 +466,5 @@ impl Head {
             }
         }
         complete.extend_from_slice(after.as_bytes());
-        complete
     }
 }

@@ -55,6 +55,27 @@ pub fn result(
     Ok(())
 }
 
+/// A success response whose result is written by the caller, as JSON text. When that fails, an internal
+/// error stands in its place and the cause comes back.
+pub fn written_result<E>(
+    buffer: &mut Vec<u8>,
+    id: &impl EncodeId,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let start = buffer.len();
+    buffer.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    id.encode(buffer);
+    buffer.extend_from_slice(b",\"result\":");
+    if let Err(cause) = write(buffer) {
+        buffer.truncate(start);
+        error(buffer, id, &ErrorObject::internal());
+        return Err(cause);
+    }
+    buffer.push(b'}');
+    keep_on_one_line(buffer, start);
+    Ok(())
+}
+
 /// A success response whose result is already JSON text.
 pub fn raw_result(buffer: &mut Vec<u8>, id: &impl EncodeId, result: &[u8]) {
     let start = buffer.len();

@@ -897,6 +897,13 @@ fn skip_plain(bytes: &[u8], at: usize) -> usize {
         }
         rest = after;
     }
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let marks = special_marks(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return skipped(rest) + marks.trailing_zeros() as usize / 8;
+        }
+        rest = after;
+    }
     let found = rest.iter().position(|byte| is_special(*byte));
     skipped(rest) + found.unwrap_or(rest.len())
 }

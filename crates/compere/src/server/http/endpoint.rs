@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes};
 use compere_proto::Revision;
 use compere_proto::revision::Era;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use tower_service::Service;
 
@@ -161,25 +162,26 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let endpoint = self.endpoint.clone();
-        Box::pin(async move { Ok(endpoint.answer(request).await) })
+        let (head, body) = request.into_parts();
+        Box::pin(async move { Ok(endpoint.answer(&head, body).await) })
     }
 }
 
 impl Endpoint {
-    async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    async fn answer<B>(&self, head: &Parts, body: B) -> Response<Body>
     where
         B: http_body::Body + Send,
         B::Data: Send,
         B::Error: std::fmt::Display,
     {
-        let authority = request.uri().authority().map(http::uri::Authority::as_str);
-        let fits = head_fits(request.headers(), self.core.options.limits.header_bytes);
-        let admitted = fits.and_then(|()| self.options.guard.admit(request.headers(), authority));
+        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        let fits = head_fits(&head.headers, self.core.options.limits.header_bytes);
+        let admitted = fits.and_then(|()| self.options.guard.admit(&head.headers, authority));
         let origin = match admitted {
             Ok(origin) => origin.cloned(),
             Err(refused) => return refused.into_response(),
         };
-        let mut response = match self.route(request).await {
+        let mut response = match self.route(head, body).await {
             Ok(response) => response,
             Err(refused) => bearer::challenge(refused),
         };
@@ -200,23 +202,22 @@ impl Endpoint {
         (path == &*old.posts).then_some(Place::OldPosts)
     }
 
-    async fn route<B>(&self, request: Request<B>) -> Result<Response<Body>, Refused>
+    async fn route<B>(&self, head: &Parts, body: B) -> Result<Response<Body>, Refused>
     where
         B: http_body::Body + Send,
         B::Data: Send,
         B::Error: std::fmt::Display,
     {
         let place = self
-            .place(request.uri().path())
+            .place(head.uri.path())
             .ok_or(Refused::new(StatusCode::NOT_FOUND, "Nothing is here"))?;
-        if !is_known_method(request.method()) {
+        if !is_known_method(&head.method) {
             return Err(WRONG_METHOD);
         }
-        if *request.method() == Method::OPTIONS {
-            return Guard::preflight(request.headers()).ok_or(WRONG_METHOD);
+        if head.method == Method::OPTIONS {
+            return Guard::preflight(&head.headers).ok_or(WRONG_METHOD);
         }
-        let principal = self.principal(&request)?;
-        let (head, body) = request.into_parts();
+        let principal = self.principal(head)?;
         match (place, &head.method) {
             (Place::Endpoint, &Method::POST) => {
                 is_json(&head.headers)?;
@@ -229,29 +230,26 @@ impl Endpoint {
                 if !self.has_handshake() {
                     return Err(NO_REQUEST);
                 }
-                self.post(&head.headers, &principal, &body.bytes).await
+                // Boxed, as all that follows: what is not needed for a call without a session takes no
+                // room in the future of one.
+                Box::pin(self.post(&head.headers, &principal, &body.bytes)).await
             }
             (Place::Endpoint, _) if !self.has_handshake() => Err(WRONG_METHOD),
             (Place::Endpoint, &Method::GET) => {
                 accepts(&head.headers, &["text/event-stream"])?;
-                self.stream(&head.headers, &principal).await
+                Box::pin(self.stream(&head.headers, &principal)).await
             }
             (Place::Endpoint, &Method::DELETE) => {
-                match self.session(&head.headers, &principal).await? {
-                    Found::Here(session) => session.end(None),
-                    Found::Elsewhere(there) => there.end().await?,
-                }
-                Ok(empty(StatusCode::NO_CONTENT))
+                Box::pin(self.end_session(&head.headers, &principal)).await
             }
             (Place::OldStream, &Method::GET) => {
                 accepts(&head.headers, &["text/event-stream"])?;
-                self.connect_old(&principal).await
+                Box::pin(self.connect_old(&principal)).await
             }
             (Place::OldPosts, &Method::POST) => {
                 is_json(&head.headers)?;
                 let body = self.read(&head.headers, body).await?;
-                self.post_old(head.uri.query(), &principal, &body.bytes)
-                    .await
+                Box::pin(self.post_old(head.uri.query(), &principal, &body.bytes)).await
             }
             _ => Err(WRONG_METHOD),
         }
@@ -269,11 +267,11 @@ impl Endpoint {
         }
     }
 
-    fn principal<B>(&self, request: &Request<B>) -> Result<Arc<str>, Refused> {
+    fn principal(&self, head: &Parts) -> Result<Arc<str>, Refused> {
         if let Some(check) = &self.options.bearer {
-            return bearer::principal(request.headers(), check).map(|principal| principal.0);
+            return bearer::principal(&head.headers, check).map(|principal| principal.0);
         }
-        Ok(match request.extensions().get::<Principal>() {
+        Ok(match head.extensions.get::<Principal>() {
             Some(principal) => principal.0.clone(),
             None => self.options.local.clone(),
         })
@@ -506,6 +504,18 @@ impl Endpoint {
             StatusCode::BAD_REQUEST,
             "MCP-Protocol-Version names no version that this server speaks",
         ))
+    }
+
+    async fn end_session(
+        &self,
+        headers: &HeaderMap,
+        principal: &Arc<str>,
+    ) -> Result<Response<Body>, Refused> {
+        match self.session(headers, principal).await? {
+            Found::Here(session) => session.end(None),
+            Found::Elsewhere(there) => there.end().await?,
+        }
+        Ok(empty(StatusCode::NO_CONTENT))
     }
 
     async fn session(&self, headers: &HeaderMap, principal: &Arc<str>) -> Result<Found, Refused> {

@@ -26,10 +26,10 @@ use compere_proto::progress::ProgressParams;
 use compere_proto::revision::{Era, UnreadableId};
 use compere_proto::wire::encode::{self, EncodeId};
 use compere_proto::wire::header::Mirrored;
-use compere_proto::wire::scan::{Message, Scanner};
+use compere_proto::wire::scan::{Message, Params, Scanner};
 use compere_proto::wire::tape::Node;
 use compere_proto::{Error as ProtocolError, Method, Moment, Revision};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use tokio::time::{Instant, Sleep};
 
@@ -42,13 +42,11 @@ use crate::server::core::ServerCore;
 use crate::server::dispatch::{Conversation, Dispatch};
 use crate::server::http::body::{Body, Events};
 use crate::server::http::endpoint::{Endpoint, NONE};
-use crate::server::http::guard::{PROTOCOL_VERSION, SESSION_ID, empty, json};
+use crate::server::http::guard::{empty, json};
 use crate::server::http::streams::frame;
 use crate::server::session::{LOCAL, SessionShared};
 use crate::transport::tap::Direction;
 
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// So many principals have what stands in for their connection kept before all are forgotten.
 const PRINCIPALS: usize = 1_024;
 /// What an answer of usual size needs.
@@ -98,33 +96,38 @@ fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or("\u{0}")
 }
 
+/// What the headers say, in one pass: to look each of them up would cost more.
 fn headers(map: &HeaderMap) -> Headers<'_> {
-    let twice = |name: &HeaderName| map.get_all(name).iter().nth(1).is_some();
-    Headers {
-        protocol_version: map.get(PROTOCOL_VERSION).map(text),
-        method: map.get(METHOD).map(text),
-        name: map.get(NAME).map(text),
-        has_session: map.contains_key(SESSION_ID),
-        is_ambiguous: [PROTOCOL_VERSION, METHOD, NAME].iter().any(twice),
+    let mut headers = Headers::default();
+    for (name, value) in map {
+        let place = match name.as_str() {
+            "mcp-protocol-version" => &mut headers.protocol_version,
+            "mcp-method" => &mut headers.method,
+            "mcp-name" => &mut headers.name,
+            "mcp-session-id" => {
+                headers.has_session = true;
+                continue;
+            }
+            _ => continue,
+        };
+        headers.is_ambiguous |= place.is_some();
+        *place = Some(text(value));
     }
+    headers
 }
 
 /// Could this be of the stateless era? Most of what is not is known without reading it twice.
-fn may_be_stateless(headers: &HeaderMap, body: &[u8], served: &[Revision]) -> bool {
-    if served
-        .iter()
-        .all(|revision| revision.era() == Era::Handshake)
-    {
+fn may_be_stateless(headers: &Headers<'_>, body: &[u8], served: &[Revision]) -> bool {
+    let speaks = |era| served.iter().any(|revision| revision.era() == era);
+    if !speaks(Era::Stateless) {
         return false;
     }
-    let claims = |value: &HeaderValue| {
-        let version = value.to_str().ok().and_then(|text| text.parse().ok());
-        version.is_none_or(|revision: Revision| revision.era() == Era::Stateless)
+    let claims = |version: &str| {
+        let version = version.parse::<Revision>();
+        version.map_or(true, |revision| revision.era() == Era::Stateless)
     };
-    headers.get(PROTOCOL_VERSION).is_some_and(claims)
-        || !served
-            .iter()
-            .any(|revision| revision.era() == Era::Handshake)
+    headers.protocol_version.is_some_and(claims)
+        || !speaks(Era::Handshake)
         || memchr::memmem::find(body, VERSION_KEY.as_bytes()).is_some()
         || memchr::memmem::find(body, b"server/discover").is_some()
 }
@@ -138,7 +141,8 @@ impl Endpoint {
         body: &[u8],
     ) -> Option<Response<Body>> {
         let config = self.core.session_config();
-        if !may_be_stateless(map, body, &config.served) {
+        let headers = headers(map);
+        if !may_be_stateless(&headers, body, &config.served) {
             return None;
         }
         let limits = &self.core.options.limits;
@@ -152,7 +156,7 @@ impl Endpoint {
                 return Some(self.refuse(malformed.id.as_ref(), 400, &error));
             }
         };
-        let route = classify::classify(&message, Some(&headers(map)), &config.served);
+        let route = classify::classify(&message, Some(&headers), &config.served);
         if matches!(route, Ok(Route::Session)) {
             SCANNER.set(Some(scanner));
             return None;
@@ -171,10 +175,9 @@ impl Endpoint {
                     progress_token: None,
                     bytes: body.len(),
                 };
-                let response = self
-                    .answer_request(map, principal, &inbound, *envelope)
-                    .await;
-                scanner.recycle(inbound.params);
+                let answering = self.answer_request(map, principal, inbound, envelope);
+                let (response, params) = answering.await;
+                scanner.recycle(params);
                 response
             }
             Err(Rejection { status, error }) => self.refuse(Some(&id.to_owned()), status, &error),
@@ -194,29 +197,40 @@ impl Endpoint {
         with_status(json(message), status)
     }
 
-    async fn answer_request(
+    /// The answer, and the params back: their memory serves the next message.
+    async fn answer_request<'m>(
+        &self,
+        map: &HeaderMap,
+        principal: &Arc<str>,
+        mut inbound: Inbound<'m>,
+        envelope: Box<Envelope>,
+    ) -> (Response<Body>, Params<'m>) {
+        let limits = &self.core.options.limits;
+        let token = match inbound.bytes > limits.request_bytes {
+            true => Err(ErrorObject::limit("request_bytes", limits.request_bytes)),
+            false => progress_token(&inbound.params, limits),
+        };
+        let response = match token {
+            Ok(token) => {
+                inbound.progress_token = token;
+                self.run_request(map, principal, &inbound, envelope).await
+            }
+            Err(error) => {
+                let status = classify::http_status(error.code);
+                self.refuse(Some(&inbound.id.to_owned()), status, &error)
+            }
+        };
+        (response, inbound.params)
+    }
+
+    async fn run_request(
         &self,
         map: &HeaderMap,
         principal: &Arc<str>,
         inbound: &Inbound<'_>,
-        envelope: Envelope,
+        envelope: Box<Envelope>,
     ) -> Response<Body> {
         let limits = &self.core.options.limits;
-        let refused = |error: &ErrorObject| {
-            let status = classify::http_status(error.code);
-            self.refuse(Some(&inbound.id.to_owned()), status, error)
-        };
-        if inbound.bytes > limits.request_bytes {
-            return refused(&ErrorObject::limit("request_bytes", limits.request_bytes));
-        }
-        let token = match progress_token(&inbound.params, limits) {
-            Ok(token) => token,
-            Err(error) => return refused(&error),
-        };
-        let inbound = &Inbound {
-            progress_token: token,
-            ..inbound.clone()
-        };
         let now = Moment(self.sessions().started().elapsed());
         let revision = envelope.revision;
         let session = self.strangers.get(&self.core, principal);
@@ -247,7 +261,8 @@ impl Endpoint {
             Started::Answered(outcome, call) => (None, Some(outcome), call),
             Started::Pending(work, call) => (Some(work), None, call),
         };
-        let mut running = Running {
+        // Boxed, so that a call that is ready at once does not carry it.
+        let mut running = Box::new(Running {
             work,
             outcome,
             call,
@@ -259,8 +274,8 @@ impl Endpoint {
             logs: Rate::new(limits.log_messages_per_second, limits.log_messages_burst),
             timer: None,
             over: false,
-        };
-        match running.first().await {
+        });
+        match Box::pin(running.first()).await {
             Some(outcome) => self.answered(outcome, &inbound.id, revision),
             None => self.events(NONE, running),
         }
@@ -482,7 +497,7 @@ impl Running {
     }
 }
 
-impl Events for Running {
+impl Events for Box<Running> {
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.over {
             return Poll::Ready(None);

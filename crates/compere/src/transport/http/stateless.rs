@@ -63,9 +63,8 @@ impl Marks {
     /// Learns from a page of tools. Tools whose marks break a rule are left out of it: the page without
     /// them, if there are any.
     pub(crate) fn learn(&self, message: &[u8], limits: &Limits) -> Option<Vec<u8>> {
-        if memchr::memmem::find(message, b"x-mcp-header").is_none() {
-            return None;
-        }
+        // Most tools have none.
+        memchr::memmem::find(message, b"x-mcp-header")?;
         let mut message: Value = serde_json::from_slice(message).ok()?;
         let tools = message
             .get_mut("result")?
