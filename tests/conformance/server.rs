@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use compere::Variables;
 use compere::model::{
-    CreateMessageParams, ElicitParams, PromptArgument, RawJson, Role, SamplingMessage,
+    CreateMessageParams, ElicitParams, ErrorObject, PromptArgument, RawJson, Role, SamplingMessage,
+    TaskSupport,
 };
 use compere::prelude::*;
 use compere::schemars::Schema;
@@ -30,7 +31,7 @@ async fn main() -> compere::Result<()> {
 
 fn server() -> Server {
     let server = contents(asking(Server::new("compere-conformance", "1.0.0")));
-    rounds(stateless(server))
+    tasks(rounds(stateless(server)))
         .tool(tool_fn("test_tool_with_logging", logging).description("Logs three messages"))
         .tool(tool_fn("test_tool_with_progress", progress).description("Reports progress"))
         .tool(
@@ -355,6 +356,109 @@ fn rounds(server: Server) -> Server {
             )
             .description("A prompt that asks first"),
         )
+}
+
+/// Tools that become tasks.
+fn tasks(server: Server) -> Server {
+    server
+        .tool(
+            tool_fn("greet", |Args(who): Args<Name>| async move {
+                format!("Hello, {}!", who.name)
+            })
+            .description("Greets"),
+        )
+        .tool(
+            tool_fn("slow_compute", |Args(work): Args<Compute>| async move {
+                tokio::time::sleep(Duration::from_secs_f64(work.seconds.clamp(0.0, 60.0))).await;
+                format!("Computed {}", work.label)
+            })
+            .description("Takes its time")
+            .task_support(TaskSupport::Optional),
+        )
+        .tool(
+            tool_fn("failing_job", || async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Err::<String, _>(ToolError::new("The job failed"))
+            })
+            .description("Fails after a while")
+            .task_support(TaskSupport::Required),
+        )
+        .tool(
+            tool_fn("protocol_error_job", || async {
+                tokio::time::sleep(STEP).await;
+                let error = ErrorObject::new(-31_999, "The job broke off");
+                Err::<String, _>(ToolError::protocol(error))
+            })
+            .description("Ends with an error of the protocol")
+            .task_support(TaskSupport::Required),
+        )
+        .tool(
+            tool_fn(
+                "confirm_delete",
+                |context: Context, Args(file): Args<File>| async move {
+                    let form = confirm_form();
+                    let params = ElicitParams::new("Delete it?").requested_schema(form);
+                    let answer = context.elicit("confirm", params).await?;
+                    Ok::<_, ToolError>(format!("{}: {:?}", file.filename, answer.action))
+                },
+            )
+            .description("Asks before it deletes")
+            .task_support(TaskSupport::Required),
+        )
+        .tool(
+            tool_fn("multi_input", |context: Context| async move {
+                let (one, two) =
+                    tokio::try_join!(name_of(&context, "first"), name_of(&context, "second"))?;
+                Ok::<_, ToolError>(format!("{one} and {two}"))
+            })
+            .description("Asks two things at once")
+            .task_support(TaskSupport::Required),
+        )
+        .tool(
+            tool_fn("test_tool_with_task", |context: Context| async move {
+                let name = name_of(&context, "user_name").await?;
+                tokio::time::sleep(4 * STEP).await;
+                Ok::<_, ToolError>(format!("Hello, {name}!"))
+            })
+            .description("Asks first and then takes its time")
+            .task_support(TaskSupport::Optional),
+        )
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "compere::serde")]
+#[schemars(crate = "compere::schemars")]
+struct Name {
+    /// Who is greeted.
+    name: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "compere::serde")]
+#[schemars(crate = "compere::schemars")]
+struct Compute {
+    /// How long it takes.
+    #[serde(default)]
+    seconds: f64,
+    /// What it is.
+    #[serde(default)]
+    label: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "compere::serde")]
+#[schemars(crate = "compere::schemars")]
+struct File {
+    /// Its name.
+    filename: String,
+}
+
+fn confirm_form() -> serde_json::Value {
+    json!({
+        "type": "object",
+        "properties": {"confirm": {"type": "boolean", "description": "Go on?"}},
+        "required": ["confirm"],
+    })
 }
 
 fn question(text: &str) -> CreateMessageParams {

@@ -10,6 +10,7 @@ pub(crate) mod pages;
 pub(crate) mod promises;
 pub(crate) mod rounds;
 pub mod task;
+pub(crate) mod tasks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -310,6 +311,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Lets a server make tasks of calls (the extension `io.modelcontextprotocol/tasks`, from 2026-07-28):
+    /// a call then waits for its task as for anything else, answers what that asks, and withdraws it when
+    /// it is dropped. Off by default, as extensions are; a tool that is nothing but a task cannot be called
+    /// without.
+    #[must_use]
+    pub fn tasks(mut self) -> Self {
+        self.handlers.tasks = true;
+        self
+    }
+
     /// Called with each log message. Runs inside the connection: be quick.
     #[must_use]
     pub fn on_log(mut self, handler: impl Fn(LogMessage) + Send + Sync + 'static) -> Self {
@@ -512,6 +523,10 @@ impl ClientBuilder {
             // Nothing else said is forms; every peer understands that.
             let said = [("form", forms && urls), ("url", urls)];
             capabilities.elicitation = Some(parts(&said));
+        }
+        if self.handlers.tasks {
+            let extensions = serde_json::json!({ compere_proto::tasks::EXTENSION: {} });
+            capabilities.extensions = Some(extensions.into());
         }
         if let Some(ahead) = &self.handlers.ahead {
             capabilities = ahead.capabilities();

@@ -94,6 +94,13 @@ impl ClientCapabilities {
     }
 }
 
+impl ClientCapabilities {
+    /// Does it declare this extension (from 2026-07-28)?
+    pub fn has_extension(&self, identifier: &str) -> bool {
+        has(self.extensions.as_ref(), identifier)
+    }
+}
+
 impl ServerCapabilities {
     /// Can tools be called as tasks (only 2025-11-25)?
     pub fn takes_tool_tasks(&self) -> bool {

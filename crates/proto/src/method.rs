@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::capability::Capability;
-use crate::revision::Revision;
+use crate::revision::{Era, Revision};
 
 /// A method or notification of the core protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,7 @@ pub enum Method {
     TasksResult,
     TasksList,
     TasksCancel,
+    TasksUpdate,
     Initialized,
     Cancelled,
     Progress,
@@ -172,10 +173,11 @@ pub const METHODS: &[MethodRow] = &[
     row(M::SamplingCreateMessage, "sampling/createMessage", ToClient, Request, OLDEST, LAST_HANDSHAKE, C::Sampling),
     row(M::RootsList, "roots/list", ToClient, Request, OLDEST, LAST_HANDSHAKE, C::Roots),
     row(M::ElicitationCreate, "elicitation/create", ToClient, Request, R::V2025_06_18, LAST_HANDSHAKE, C::Elicitation),
-    row(M::TasksGet, "tasks/get", ToServer, Request, R::V2025_11_25, R::V2025_11_25, C::Tasks),
+    row(M::TasksGet, "tasks/get", ToServer, Request, R::V2025_11_25, NEWEST, C::Tasks),
     row(M::TasksResult, "tasks/result", ToServer, Request, R::V2025_11_25, R::V2025_11_25, C::Tasks),
     row(M::TasksList, "tasks/list", ToServer, Request, R::V2025_11_25, R::V2025_11_25, C::TasksList),
-    row(M::TasksCancel, "tasks/cancel", ToServer, Request, R::V2025_11_25, R::V2025_11_25, C::TasksCancel),
+    row(M::TasksCancel, "tasks/cancel", ToServer, Request, R::V2025_11_25, NEWEST, C::TasksCancel),
+    row(M::TasksUpdate, "tasks/update", ToServer, Request, NEWEST, NEWEST, C::Tasks),
     row(M::Initialized, "notifications/initialized", ToServer, Notification, OLDEST, LAST_HANDSHAKE, C::None),
     row(M::Cancelled, "notifications/cancelled", Both, Notification, OLDEST, NEWEST, C::None),
     row(M::Progress, "notifications/progress", Both, Notification, OLDEST, NEWEST, C::None),
@@ -257,6 +259,12 @@ impl Method {
     pub const fn capability_in(self, revision: Revision) -> Capability {
         match self.row().capability {
             Capability::Completions if !revision.rules().completions_capability => Capability::None,
+            // There they are an extension, which each request declares.
+            Capability::Tasks | Capability::TasksCancel
+                if matches!(revision.era(), Era::Stateless) =>
+            {
+                Capability::None
+            }
             capability => capability,
         }
     }

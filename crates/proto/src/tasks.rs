@@ -12,6 +12,9 @@ use crate::object::{Meta, RawJson, open_object};
 /// `_meta` key: the task that a message belongs to.
 pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
+/// The extension that tasks are from 2026-07-28 on.
+pub const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
 open_object! {
     /// The wish to have a request worked on as a task.
     pub struct TaskMetadata {

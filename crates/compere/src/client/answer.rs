@@ -73,6 +73,8 @@ pub(crate) struct Handlers {
     pub(crate) on_elicit: Option<Answer<ElicitParams, ElicitResult>>,
     pub(crate) on_elicit_url: Option<Answer<UrlElicitation, ElicitAction>>,
     pub(crate) on_elicitation_complete: Option<Arc<dyn Fn(String) + Send + Sync>>,
+    /// May a server of the stateless era make tasks of calls?
+    pub(crate) tasks: bool,
     /// Can the model that answers sampling use tools?
     pub(crate) samples_with_tools: bool,
     pub(crate) on_log: Option<Arc<dyn Fn(LogMessage) + Send + Sync>>,

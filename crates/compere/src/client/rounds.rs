@@ -22,6 +22,7 @@ use compere_proto::{Error as ProtocolError, Method};
 use futures_util::future::try_join_all;
 
 use crate::client::answer::Answering;
+use crate::client::tasks;
 use crate::driver::Started;
 use crate::driver::outbox::OnProgress;
 use crate::driver::peer::{Peer, RequestOptions};
@@ -68,9 +69,14 @@ pub(crate) async fn send(
         let asked = match ResultKind::of(&result) {
             ResultKind::Complete => return Ok(without_server(&result)),
             ResultKind::InputRequired(asked) if method.row().may_ask => asked,
+            ResultKind::Other(kind)
+                if kind == "task" && method == Method::ToolsCall && answering.handlers.tasks =>
+            {
+                return tasks::follow(peer, answering, &result).await;
+            }
             kind => return Err(unexpected(method, &kind)),
         };
-        let answers = answers(peer, answering, &asked).await?;
+        let answers = answers(peer, answering, &asked.input_requests).await?;
         sent = again(params, &asked, &answers);
     }
     Err(ProtocolError::Limit("input_rounds").into())
@@ -78,7 +84,7 @@ pub(crate) async fn send(
 
 /// A result without what is the same in all of them: that it is complete, and what its server says of
 /// itself. Callers get the same in both eras.
-fn without_server(result: &str) -> Box<str> {
+pub(super) fn without_server(result: &str) -> Box<str> {
     let meta = member(result, "_meta").filter(|meta| meta.starts_with('{'));
     let rest: Vec<_> = meta
         .map(members)
@@ -122,15 +128,15 @@ fn heard(shared: Shared) -> OnProgress {
 
 /// The answers to everything that was asked, by key. One that is refused ends the request: there is no
 /// way to say so, and nobody waits.
-async fn answers(
+pub(super) async fn answers(
     peer: &Peer,
     answering: &Answering,
-    asked: &InputRequired,
+    questions: &BTreeMap<String, InputRequest>,
 ) -> Result<BTreeMap<String, String>> {
-    if asked.input_requests.len() > peer.limits.requests_in_flight {
+    if questions.len() > peer.limits.requests_in_flight {
         return Err(ProtocolError::Limit("requests_in_flight").into());
     }
-    let questions = asked.input_requests.iter().map(async |(key, question)| {
+    let questions = questions.iter().map(async |(key, question)| {
         match answer(peer, answering, key, question).await {
             Ok(answer) => Ok((key.clone(), answer)),
             // Nobody answers a person's form; the server can go on with that.
@@ -197,18 +203,16 @@ fn named<'p>(key: &str, params: &'p str) -> std::borrow::Cow<'p, str> {
     with_members(params, &[("elicitationId", &key)]).into()
 }
 
+/// Answers by their keys, as an object.
+pub(super) fn by_key(answers: &BTreeMap<String, String>) -> String {
+    let answers = answers.iter();
+    let answers: Vec<_> = answers.map(|(key, answer)| (&**key, &**answer)).collect();
+    with_members("{}", &answers)
+}
+
 /// The same params once more, with what the server wants to have.
 fn again(params: &str, asked: &InputRequired, answers: &BTreeMap<String, String>) -> String {
-    let mut brought = String::from("{");
-    for (key, answer) in answers {
-        if brought.len() > 1 {
-            brought.push(',');
-        }
-        brought.push_str(&serde_json::Value::from(key.as_str()).to_string());
-        brought.push(':');
-        brought.push_str(answer);
-    }
-    brought.push('}');
+    let brought = by_key(answers);
     let state = asked
         .request_state
         .as_ref()

@@ -34,6 +34,8 @@ pub(crate) struct CallShared {
     pub(crate) input: Option<Box<Input>>,
     /// The task that this call is worked on as.
     pub(crate) task: Option<Arc<TaskEntry>>,
+    /// The task of the extension that it has become.
+    extension_task: OnceLock<Arc<TaskEntry>>,
     /// What it listens for, if that is what it is for.
     listener: OnceLock<Arc<Subscription>>,
     /// Results of effects that happen once.
@@ -57,6 +59,7 @@ impl CallShared {
             token,
             input,
             task,
+            extension_task: OnceLock::new(),
             listener: OnceLock::new(),
             once: Mutex::default(),
             gate,
@@ -68,6 +71,16 @@ impl CallShared {
 
     pub(crate) fn gate(&self) -> MutexGuard<'_, ProgressGate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on it is worked on as a task, and was answered with that.
+    pub(crate) fn become_task(&self, task: Arc<TaskEntry>) {
+        let _ = self.extension_task.set(task);
+    }
+
+    /// The task of the extension that it has become.
+    pub(crate) fn extension_task(&self) -> Option<&Arc<TaskEntry>> {
+        self.extension_task.get()
     }
 
     /// This call only listens.

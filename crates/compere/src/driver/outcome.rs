@@ -35,6 +35,8 @@ pub(crate) enum Outcome {
     Empty,
     /// The text of a result, from another connection.
     Raw(Box<str>),
+    /// The text of a result of our own.
+    Written(Box<str>),
     /// The text of the result of a subscription that is over.
     Listened(Box<str>),
     /// A page of a list, already encoded for the revision.
@@ -89,7 +91,7 @@ impl Outcome {
                 encode::raw_result(buffer, id, &page);
                 Ok(())
             }
-            Self::Listened(result) => {
+            Self::Listened(result) | Self::Written(result) => {
                 shape.complete(buffer, id, result.as_bytes());
                 Ok(())
             }

@@ -38,6 +38,7 @@ use crate::server::form::{self, Elicited};
 use crate::server::handle::ServerHandle;
 use crate::server::input::{Input, Known};
 use crate::server::session::{Session, SessionShared};
+use crate::server::tasks::TaskEntry;
 
 /// The context of one call. Cheap to clone, usable from any task; after the call has been
 /// answered or cancelled it does nothing any more.
@@ -344,12 +345,36 @@ impl Context {
             let why = "this request cannot be answered with a question".to_owned();
             return Err(misuse(Misuse::Other(why)));
         }
+        if let Some(task) = self.call.extension_task() {
+            let task = task.clone();
+            return self.ask_in_task(&task, key, question, asked).await;
+        }
         if !input.ask(key, asked) {
             return Err(misuse(Misuse::QuestionChanged(key.to_owned())));
         }
         // The poll in which this turns pending is the handler's last: its questions become the
         // answer, and it runs again from the top when the client brings what was asked.
         std::future::pending().await
+    }
+
+    /// A question of a task of the extension: its client finds it there, and answers it there.
+    async fn ask_in_task<R: DeserializeOwned>(
+        &self,
+        task: &TaskEntry,
+        key: &str,
+        question: Question<'_>,
+        asked: InputRequest,
+    ) -> Result<R> {
+        loop {
+            let Some(answer) = task.ask(key, asked.clone()).await else {
+                // It is over, and with it this handler.
+                return std::future::pending().await;
+            };
+            match question.answered(&answer, &self.call.peer.limits) {
+                Ok(value) => return Ok(value),
+                Err(why) => tracing::debug!(key, why, "an answer does not fit its question"),
+            }
+        }
     }
 
     /// A live request to the client. A task waits for input meanwhile, and says so.

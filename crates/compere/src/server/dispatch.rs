@@ -8,19 +8,21 @@ use compere_proto::capability::ServerCapabilities;
 use compere_proto::completion::{CompleteParams, CompleteResult, Completion};
 use compere_proto::connection::Inbound;
 use compere_proto::connection::session::{Session as Machine, SessionConfig};
-use compere_proto::connection::stateless::{Envelope, ListenParams, SERVER_INFO};
+use compere_proto::connection::stateless::{
+    Envelope, ListenParams, SERVER_INFO, input_responses, missing_extension,
+};
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::lifecycle::DiscoverResult;
 use compere_proto::object::Meta;
 use compere_proto::resources::ResourceParams;
-use compere_proto::tasks::{CreateTaskResult, TaskMetadata, TaskSupport};
+use compere_proto::tasks::{self, CreateTaskResult, TaskMetadata, TaskSupport};
 use compere_proto::wire::decode::{decode, without_position};
 use compere_proto::wire::header::Mirrored;
 use compere_proto::wire::scan::Params;
 use compere_proto::wire::tape::{Kind, Node};
-use compere_proto::{Method, Moment, Revision};
+use compere_proto::{Era, Method, Moment, Revision};
 
-use crate::driver::call::{Handling, Work, panicked};
+use crate::driver::call::{CallShared, Handling, Work, panicked};
 use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
 use crate::driver::{self, Driver, Listener, Side, Started};
@@ -250,7 +252,14 @@ impl Dispatch {
         let revision = envelope.revision;
         let config = self.session.core.session_config();
         let needed = method.capability_in(revision);
-        if !needed.declared(&envelope.client_capabilities, &config.server_capabilities) {
+        let is_of_tasks = matches!(
+            method,
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel
+        );
+        let has_tasks = config.server_capabilities.tasks.is_some();
+        if !needed.declared(&envelope.client_capabilities, &config.server_capabilities)
+            || is_of_tasks && !has_tasks
+        {
             return Started::Done(ErrorObject::method_not_found(method.name()).into());
         }
         if *method == Method::Discover {
@@ -341,8 +350,10 @@ fn discovered(config: &SessionConfig) -> Outcome {
     let newest_first = config.stateless.iter().rev();
     let versions = newest_first.map(|revision| revision.as_str().to_owned());
     let mut capabilities = ServerCapabilities::clone(&config.server_capabilities);
-    // Tasks are another thing in this era.
-    capabilities.tasks = None;
+    // Tasks are an extension in this era.
+    if capabilities.tasks.take().is_some() {
+        capabilities.extensions = Some(serde_json::json!({ tasks::EXTENSION: {} }).into());
+    }
     let mut result = DiscoverResult::new(versions.collect::<Vec<_>>(), capabilities);
     result.instructions.clone_from(&config.instructions);
     // Here all of it, other than in the results that follow.
@@ -392,6 +403,11 @@ impl Dispatch {
     ) -> Started {
         match method {
             Method::ToolsCall => self.call_tool(rate, now, params, revision, request, context),
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel
+                if revision.era() == Era::Stateless =>
+            {
+                Started::Done(self.extension_task(method, params, &request))
+            }
             Method::TasksGet | Method::TasksResult | Method::TasksCancel => {
                 self.task(method, params, &request, context)
             }
@@ -472,13 +488,25 @@ impl Dispatch {
         {
             return Started::Done(error.into());
         }
+        let as_task = match as_extension(tool, &request) {
+            Ok(as_task) => as_task,
+            Err(error) => return Started::Done(error.into()),
+        };
         let task = request.task.clone();
         let call = Call::new(&self.session, &name, arguments, None, request);
         let handler = &registered.tool.handler;
         let begun = guarded(&name, || Handling::Tool(handler.call(&call)));
-        match task {
-            Some(task) => self.start_task(&task, begun, &call),
-            None => start(begun, &call, context),
+        match (task, as_task) {
+            (Some(task), _) => self.start_task(&task, begun, &call),
+            (None, AsTask::Never) => start(begun, &call, context),
+            (None, AsTask::Always) => match begun {
+                Ok(work) => self.turn_into_task(work, call.shared().clone()),
+                Err(outcome) => Started::Done(outcome),
+            },
+            (None, AsTask::IfItTakesLong) => match start(begun, &call, context) {
+                Started::Pending(work, shared) => self.turn_into_task(work, shared),
+                started => started,
+            },
         }
     }
 
@@ -512,9 +540,9 @@ impl Dispatch {
                     ErrorObject::invalid_params(format!("Invalid params: task: {why}"))
                 })?;
                 let core = &self.session.core;
-                let task = core
-                    .tasks
-                    .create(&self.session, wanted.ttl, &core.options.limits)?;
+                let task =
+                    core.tasks
+                        .create(&self.session, wanted.ttl, false, &core.options.limits)?;
                 // What it says belongs to no request any more.
                 request.route = Route::GENERAL;
                 request.task = Some(task);
@@ -539,6 +567,57 @@ impl Dispatch {
         }
         let result = CreateTaskResult::new(task.task());
         Started::Done(Outcome::CreateTask(Box::new(result)))
+    }
+
+    /// Lets a handler run on by itself, as a task of the extension, which answers its call.
+    fn turn_into_task(&self, work: Work, call: Arc<CallShared>) -> Started {
+        let core = &self.session.core;
+        let limits = &core.options.limits;
+        let task = match core.tasks.create(&self.session, None, true, limits) {
+            Ok(task) => task,
+            Err(error) => {
+                call.cancel();
+                return Started::Done(error.into());
+            }
+        };
+        call.become_task(task.clone());
+        task.belongs_to(call.clone());
+        // What it says belongs to no request any more.
+        call.finish();
+        let (running, grace) = (task.clone(), limits.grace);
+        tokio::spawn(async move {
+            running.finish(driver::call::run(work, call, grace).await);
+        });
+        let mut made = task.shown(false);
+        made["resultType"] = "task".into();
+        Started::Done(Outcome::Raw(made.to_string().into()))
+    }
+
+    /// What a client of the extension asks of a task.
+    fn extension_task(&self, method: Method, params: &Params<'_>, request: &Request) -> Outcome {
+        let declares = |brought: &Brought| brought.has_extension(tasks::EXTENSION);
+        if !request.brought.as_ref().is_some_and(declares) {
+            return missing_extension(tasks::EXTENSION).into();
+        }
+        let Some(id) = params.get_str("taskId") else {
+            return missing_member("taskId").into();
+        };
+        let task = match self.session.core.tasks.find(&self.session, &id) {
+            Ok(task) => task,
+            Err(error) => return error.into(),
+        };
+        match method {
+            Method::TasksGet => Outcome::Written(task.shown(true).to_string().into()),
+            Method::TasksUpdate => {
+                task.answer(input_responses(params));
+                Outcome::Empty
+            }
+            _ => {
+                // One that is over stays as it is.
+                let _ = task.cancel();
+                Outcome::Empty
+            }
+        }
     }
 
     fn task(
@@ -840,11 +919,36 @@ fn count(
     }
 }
 
+fn missing_member(member: &str) -> ErrorObject {
+    ErrorObject::invalid_params(format!("Invalid params: {member} is missing or no string"))
+}
+
 fn missing(member: &str) -> Started {
-    Started::Done(
-        ErrorObject::invalid_params(format!("Invalid params: {member} is missing or no string"))
-            .into(),
-    )
+    Started::Done(missing_member(member).into())
+}
+
+/// When a call becomes a task of the extension.
+enum AsTask {
+    Never,
+    /// When its handler is not ready at once and asks nothing.
+    IfItTakesLong,
+    Always,
+}
+
+/// Clients without sessions do not ask for tasks; they say that they can deal with them.
+fn as_extension(tool: &ServerTool, request: &Request) -> Result<AsTask, ErrorObject> {
+    let Some(brought) = &request.brought else {
+        return Ok(AsTask::Never);
+    };
+    match tool.task_support {
+        TaskSupport::Forbidden => Ok(AsTask::Never),
+        support => match (support, brought.has_extension(tasks::EXTENSION)) {
+            (TaskSupport::Required, true) => Ok(AsTask::Always),
+            (TaskSupport::Required, false) => Err(missing_extension(tasks::EXTENSION)),
+            (_, true) => Ok(AsTask::IfItTakesLong),
+            (_, false) => Ok(AsTask::Never),
+        },
+    }
 }
 
 /// A member that is an object; absent and null count as an empty one.

@@ -105,6 +105,11 @@ impl Brought {
         }
     }
 
+    /// Does the client declare this extension with this request?
+    pub(crate) fn has_extension(&self, identifier: &str) -> bool {
+        self.envelope.client_capabilities.has_extension(identifier)
+    }
+
     /// For the handler that wants to know.
     pub(crate) fn open(self) -> Input {
         let envelope = *self.envelope;

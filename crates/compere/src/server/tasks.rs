@@ -1,18 +1,23 @@
-//! Tasks of a server (only 2025-11-25): calls that go on after they were answered with a handle.
+//! Tasks of a server: calls that go on after they were answered with a handle. In 2025-11-25 they are part
+//! of the protocol, and ask their client live; from 2026-07-28 on they are an extension, and what they ask
+//! is found with them and answered by `tasks/update`.
 //!
 //! A task belongs to the principal whose call it was, and where nobody is told apart, to the session.
 //! For everyone else it does not exist. Its number and the time that it is kept are bounded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use compere_proto::connection::stateless::{InputRequest, InputResponses};
 use compere_proto::jsonrpc::ErrorObject;
+use compere_proto::object::RawJson;
 use compere_proto::tasks::{ListTasksResult, Task, TaskStatus, relate};
 use compere_proto::tools::CallToolResult;
 use compere_proto::{Limits, Method};
-use tokio::sync::Notify;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::driver::call::CallShared;
@@ -46,6 +51,8 @@ struct State {
     updated: SystemTime,
     /// What `tasks/result` answers.
     result: Option<Result<CallToolResult, ErrorObject>>,
+    /// What is asked and not answered yet, by key.
+    questions: BTreeMap<String, (InputRequest, oneshot::Sender<RawJson>)>,
 }
 
 /// One task.
@@ -59,6 +66,8 @@ pub(crate) struct TaskEntry {
     changed: Notify,
     call: OnceLock<Arc<CallShared>>,
     session: Arc<SessionShared>,
+    /// It is the extension's: its client is told nothing, and looks.
+    is_extension: bool,
     /// Where its questions go: to whoever waits for its result, else where everything goes.
     route: AtomicU64,
 }
@@ -88,6 +97,7 @@ impl Tasks {
         &self,
         session: &Arc<SessionShared>,
         wanted: Option<u64>,
+        is_extension: bool,
         limits: &Limits,
     ) -> Result<Arc<TaskEntry>, ErrorObject> {
         let owner = Owner::of(session);
@@ -118,10 +128,12 @@ impl Tasks {
                 message: None,
                 updated: created,
                 result: None,
+                questions: BTreeMap::new(),
             }),
             changed: Notify::new(),
             call: OnceLock::new(),
             session: session.clone(),
+            is_extension,
             route: AtomicU64::new(Route::GENERAL.0),
         });
         tracing::debug!(task = &*task.id, session = session.id, "a task is made");
@@ -235,7 +247,9 @@ impl TaskEntry {
         self.changed.notify_waiters();
         let task = self.task();
         tracing::debug!(task = &*self.id, status = %task.status, "a task has changed");
-        self.session.peer.notify(Method::TasksStatus, Some(&task));
+        if !self.is_extension {
+            self.session.peer.notify(Method::TasksStatus, Some(&task));
+        }
         true
     }
 
@@ -263,9 +277,13 @@ impl TaskEntry {
             Ok(_) => None,
             Err(error) => Some(error.message.to_string()),
         };
+        // A tool that failed has a result, says the extension.
+        let is_result = self.is_extension && result.is_ok();
         self.change(|state| {
+            state.questions.clear();
             state.status = match message {
-                Some(_) => TaskStatus::Failed,
+                Some(_) if !is_result => TaskStatus::Failed,
+                Some(_) => TaskStatus::Completed,
                 None => TaskStatus::Completed,
             };
             state.message = message.map(|message| message.chars().take(200).collect());
@@ -288,6 +306,69 @@ impl TaskEntry {
         }
         self.abandon();
         Ok(self.task())
+    }
+
+    /// Asks whoever looks, and waits for the answer. `None` if nobody is to answer any more.
+    pub(crate) async fn ask(&self, key: &str, question: InputRequest) -> Option<RawJson> {
+        let (answer, answered) = oneshot::channel();
+        self.change(|state| {
+            state.questions.insert(key.to_owned(), (question, answer));
+            state.status = TaskStatus::InputRequired;
+        });
+        answered.await.ok()
+    }
+
+    /// Takes answers; those to nothing that is asked are ignored.
+    pub(crate) fn answer(&self, answers: InputResponses) {
+        let mut given = Vec::new();
+        self.change(|state| {
+            for (key, answer) in answers {
+                if let Some((_, waiting)) = state.questions.remove(&key) {
+                    given.push((waiting, answer));
+                }
+            }
+            if state.questions.is_empty() && state.status == TaskStatus::InputRequired {
+                state.status = TaskStatus::Working;
+            }
+        });
+        for (waiting, answer) in given {
+            let _ = waiting.send(answer);
+        }
+    }
+
+    /// The task as the extension shows it; with everything that belongs to where it stands.
+    pub(crate) fn shown(&self, detailed: bool) -> Value {
+        let state = self.lock();
+        let mut shown = json!({
+            "taskId": &*self.id,
+            "status": state.status,
+            "createdAt": iso8601(self.created),
+            "lastUpdatedAt": iso8601(state.updated),
+            "ttlMs": u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX),
+            "pollIntervalMs": POLL_MILLIS,
+        });
+        if let Some(message) = &state.message {
+            shown["statusMessage"] = json!(message);
+        }
+        if !detailed {
+            return shown;
+        }
+        match (state.status, &state.result) {
+            (TaskStatus::InputRequired, _) => {
+                let asked = state.questions.iter();
+                shown["inputRequests"] = asked
+                    .map(|(key, (question, _))| (key.clone(), json!(question)))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into();
+            }
+            (TaskStatus::Completed, Some(Ok(result))) => {
+                shown["result"] = json!(result);
+                shown["result"]["resultType"] = json!("complete");
+            }
+            (TaskStatus::Failed, Some(Err(error))) => shown["error"] = json!(error),
+            _ => {}
+        }
+        shown
     }
 
     /// Nobody wants it any more.

@@ -279,6 +279,16 @@ impl ResultKind {
     }
 }
 
+/// A request needs an extension that the client did not declare.
+pub fn missing_extension(identifier: &str) -> ErrorObject {
+    let required = serde_json::json!({ "extensions": { identifier: {} } });
+    ErrorObject::new(
+        code::MISSING_CLIENT_CAPABILITY,
+        format!("The client extension {identifier} is needed"),
+    )
+    .with_data(&serde_json::json!({ "requiredCapabilities": required }))
+}
+
 /// One question of a round of input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputRequest {
