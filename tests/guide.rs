@@ -116,6 +116,7 @@ fn the_rust_of_the_pages_is_what_is_compiled_and_run() {
         ("docs/guides/first-server.md", "first_server"),
         ("docs/guides/first-client.md", "first_client"),
         ("docs/guides/handlers.md", "handlers"),
+        ("docs/guides/eras.md", "eras"),
         ("docs/guides/http.md", "http"),
         ("docs/guides/errors.md", "errors"),
         ("docs/reference/limits.md", "limits"),

@@ -379,8 +379,6 @@ impl ClientBuilder {
     ) {
         self.info = info;
         self.offer = offer;
-        // The client in front is served by a session, which asks and is asked live.
-        self.revisions = Revision::NEGOTIABLE.to_vec();
         self.handlers.ahead = Some(front);
     }
 
@@ -403,7 +401,9 @@ impl ClientBuilder {
             root.validate()
                 .map_err(|error| Error::setup(error.to_string()))?;
         }
-        if self.handlers.ahead.is_some() {
+        let in_front = self.handlers.ahead.as_ref();
+        if in_front.is_some_and(|ahead| ahead.session().is_some()) {
+            // A client in front of a relay is served by a session, which asks and is asked live.
             self.revisions
                 .retain(|revision| revision.era() == Era::Handshake);
         }
@@ -459,7 +459,7 @@ impl ClientBuilder {
         let roots = Arc::new(Roots::default());
         let promises = Arc::new(Promises::default());
         let pages = Arc::new(Pages::default());
-        let hears_changes = self.handlers.on_changed.is_some();
+        let hears_changes = self.handlers.on_changed.is_some() || self.handlers.ahead.is_some();
         let mut config = self.config();
         config.silence_is_evidence = stream.silence_is_evidence();
         let listening = Listening::new(peer.clone());
@@ -792,6 +792,42 @@ impl Client {
             .request(method, RequestOptions::default(), |_| Some(params))
             .decode(method)
             .await
+    }
+
+    /// The same with params that are JSON text, for whoever passes on what others ask. What a session
+    /// has and the stateless era has not is done in the way of that era.
+    pub(crate) async fn pass_in_rounds(
+        &self,
+        method: Method,
+        params: &str,
+        options: RoundOptions,
+    ) -> Result<Box<str>> {
+        let unreadable = |error: serde_json::Error| {
+            Error::from(compere_proto::Error::from(Misuse::Other(error.to_string())))
+        };
+        match method {
+            Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
+                let params: ResourceParams = serde_json::from_str(params).map_err(unreadable)?;
+                match method {
+                    Method::ResourcesSubscribe => self.subscribe(params.uri).await?,
+                    _ => self.unsubscribe(params.uri).await?,
+                }
+                return Ok("{}".into());
+            }
+            Method::LoggingSetLevel => {
+                let params: SetLevelParams = serde_json::from_str(params).map_err(unreadable)?;
+                self.set_level(params.level).await?;
+                return Ok("{}".into());
+            }
+            Method::Ping => {
+                self.ping().await?;
+                return Ok("{}".into());
+            }
+            _ => {}
+        }
+        let answering = &self.inner.answering;
+        let result = rounds::send(self.peer(), answering, method, params, options).await?;
+        Ok(rounds::without_hints(&result))
     }
 
     async fn request_in_rounds<P: Serialize, R: DeserializeOwned>(

@@ -21,6 +21,7 @@ use compere_proto::lifecycle::Implementation;
 use compere_proto::wire::scan::Params;
 use compere_proto::{Limits, Method, Revision};
 
+use crate::client::rounds::RoundOptions;
 use crate::client::{Client, ClientBuilder};
 use crate::driver::Started;
 use crate::driver::call::{BoxFuture, CallShared};
@@ -418,6 +419,16 @@ impl Client {
         params: &str,
         asked: Option<&Asked>,
     ) -> Result<Box<str>> {
+        if self.peer().is_stateless() {
+            let on_progress = asked
+                .filter(|asked| asked.wants_progress())
+                .map(|asked| pass::progress(&asked.call, false));
+            let options = RoundOptions {
+                timeout: None,
+                on_progress,
+            };
+            return self.pass_in_rounds(method, params, options).await;
+        }
         match asked {
             Some(asked) => pass::send(self.peer(), method, params, &asked.call, false).await,
             None => {

@@ -294,6 +294,11 @@ fn of_params(method: &str, params: Option<&RawValue>) -> String {
             &["clientInfo", "name"],
             &["clientInfo", "version"],
         ],
+        "server/discover" => &[
+            &["_meta", "io.modelcontextprotocol/protocolVersion"],
+            &["_meta", "io.modelcontextprotocol/clientInfo", "name"],
+            &["_meta", "io.modelcontextprotocol/clientInfo", "version"],
+        ],
         "tools/call" | "prompts/get" => &[&["name"], &["arguments"]],
         "resources/read"
         | "resources/subscribe"
@@ -346,6 +351,16 @@ fn of_result(method: Option<&str>, result: Option<&RawValue>) -> String {
                 &["serverInfo", "version"],
             ];
             let parts = parts.iter().filter_map(|path| member(&value, path));
+            Some(parts.collect::<Vec<_>>().join(" "))
+        }
+        Some("server/discover") => {
+            let server = "io.modelcontextprotocol/serverInfo";
+            let versions = value.get("supportedVersions").and_then(Value::as_array);
+            let versions = versions.into_iter().flatten().filter_map(Value::as_str);
+            let versions = versions.collect::<Vec<_>>().join(", ");
+            let parts: [&[&str]; 2] = [&["_meta", server, "name"], &["_meta", server, "version"]];
+            let parts = parts.iter().filter_map(|path| member(&value, path));
+            let parts = std::iter::once(versions).chain(parts);
             Some(parts.collect::<Vec<_>>().join(" "))
         }
         Some("tools/list") => names("tools", "name"),

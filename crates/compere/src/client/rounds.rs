@@ -59,10 +59,7 @@ pub(crate) async fn send(
             hears_on: false,
         };
         let pending = peer.raw_request(method, request, |id| match wants_progress {
-            true => {
-                let meta = format!("{{\"progressToken\":{id}}}");
-                with_members(&sent, &[("_meta", &meta)])
-            }
+            true => with_token(&sent, id),
             false => sent.clone(),
         });
         let result = pending.await?;
@@ -108,6 +105,16 @@ pub(super) fn without_server(result: &str) -> Box<str> {
     with_members("{}", &others).into()
 }
 
+/// A result without how long it may be kept: nothing of that is true on the other side of a gateway.
+pub(crate) fn without_hints(result: &str) -> Box<str> {
+    let rest: Vec<_> = members(result)
+        .into_iter()
+        .filter(|(name, _)| name != "ttlMs" && name != "cacheScope")
+        .collect();
+    let rest: Vec<(&str, &str)> = rest.iter().map(|(name, value)| (&**name, *value)).collect();
+    with_members("{}", &rest).into()
+}
+
 /// A result that is not one of this request.
 pub(crate) fn unexpected(method: Method, kind: &ResultKind) -> Error {
     let why = match kind {
@@ -117,6 +124,14 @@ pub(crate) fn unexpected(method: Method, kind: &ResultKind) -> Error {
         ResultKind::Malformed(why) => (*why).to_owned(),
     };
     ProtocolError::from(PeerMisbehaved::ResultDoesNotFit(method, why)).into()
+}
+
+/// The params with a progress token, in the place of theirs if they have one.
+fn with_token(params: &str, id: i64) -> String {
+    let token = id.to_string();
+    let meta = member(params, "_meta").filter(|meta| meta.starts_with('{'));
+    let meta = with_members(meta.unwrap_or("{}"), &[("progressToken", &token)]);
+    with_members(params, &[("_meta", &meta)])
 }
 
 fn heard(shared: Shared) -> OnProgress {

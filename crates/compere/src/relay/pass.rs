@@ -41,7 +41,7 @@ pub(crate) fn send(
     })
 }
 
-fn progress(call: &Arc<CallShared>, is_task: bool) -> OnProgress {
+pub(crate) fn progress(call: &Arc<CallShared>, is_task: bool) -> OnProgress {
     let call = call.clone();
     if is_task {
         // Its call is long answered; what belongs to no call has the general route.
