@@ -1046,3 +1046,74 @@ async fn a_server_does_not_ask_a_person_for_ever() {
     call(&app, arguments).await;
     assert_eq!(*asked.lock().unwrap(), 20);
 }
+
+/// A server of the newest revision alone, and apps of all the others: what it asks in rounds comes to them
+/// as any question.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_sessions_serves_apps_that_have_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = folder.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let fixture = env!("CARGO_BIN_EXE_fixture-server");
+    let mut server = json!({
+        "command": fixture,
+        "args": ["2026-07-28"],
+        "roots": [work],
+        "sampling": true,
+    });
+    if rustix::process::geteuid().is_root() {
+        server["root"] = json!(true);
+    }
+    let host = Hosting::start(&json!({
+        "servers": {"fixture": server},
+        "policy": [{"allow": "tool"}, {"allow": "resource"}, {"allow": "subscription"}],
+    }));
+    host.approve(&["fixture"]).await;
+    for revision in [
+        compere::Revision::V2025_11_25,
+        compere::Revision::V2025_06_18,
+        compere::Revision::V2024_11_05,
+    ] {
+        let updated = Arc::new(Mutex::new(Vec::new()));
+        let hears = updated.clone();
+        let mut builder = Client::builder("editor", "1")
+            .revisions(&[revision])
+            .on_resource_updated(move |uri| hears.lock().unwrap().push(uri))
+            .on_sample(|_| async {
+                let role = compere::model::Role::Assistant;
+                Ok(compere::model::CreateMessageResult::new(
+                    role, "4", "abacus",
+                ))
+            });
+        if revision >= compere::Revision::V2025_06_18 {
+            builder = builder.on_elicit(|_| async {
+                Ok(
+                    serde_json::from_value(json!({"action": "accept", "content": {"ok": true}}))
+                        .unwrap(),
+                )
+            });
+        }
+        let app = host.app_with("editor", builder).await;
+        assert_eq!(app.revision(), revision);
+        let sum = app
+            .call("fixture__add", json!({"a": 1, "b": 2}))
+            .await
+            .unwrap();
+        assert_eq!(sum.data::<f64>().unwrap(), 3.0);
+        let (sampled, ()) = tokio::join!(
+            app.call("fixture__sample", json!({})).into_future(),
+            host.pass_samplings(2)
+        );
+        assert_eq!(text(&sampled.unwrap()), "4");
+        let roots = app.call("fixture__roots", json!({})).await.unwrap();
+        assert!(text(&roots).contains("/work"), "{}", text(&roots));
+        if revision >= compere::Revision::V2025_06_18 {
+            let asked = app.call("fixture__ask", json!({})).await.unwrap();
+            assert_eq!(text(&asked), "confirmed");
+        }
+        app.subscribe("test://text").await.unwrap();
+        app.call("fixture__change", json!({})).await.unwrap();
+        until("the update", || !updated.lock().unwrap().is_empty()).await;
+        app.close().await.unwrap();
+    }
+}
