@@ -11,6 +11,7 @@ use std::process::{ExitCode, Stdio};
 
 use compere_tests::attacks::{self, ATTACKS};
 use compere_tests::impostors::IMPOSTORS;
+use compere_tests::moderns::MODERNS;
 use compere_tests::patients::PATIENTS;
 use compere_tests::stage;
 
@@ -37,7 +38,7 @@ fn list() -> ExitCode {
     for impostor in IMPOSTORS {
         let _ = writeln!(out, "serve {}", impostor.name);
     }
-    for (name, requirement, _) in PATIENTS {
+    for (name, requirement, _) in PATIENTS.iter().chain(MODERNS) {
         let _ = writeln!(out, "serve patient:{name} (breaks {requirement})");
     }
     for attack in ATTACKS {
@@ -51,6 +52,7 @@ fn serve(case: &str) -> ExitCode {
     let part = match named {
         Some(case) => PATIENTS
             .iter()
+            .chain(MODERNS)
             .find(|(name, ..)| *name == case)
             .map(|(_, _, part)| *part),
         None => IMPOSTORS

@@ -18,6 +18,8 @@ pub mod hosting;
 pub mod impostors;
 #[path = "../interop/listening.rs"]
 pub mod listening;
+#[path = "../hostile/moderns.rs"]
+pub mod moderns;
 #[path = "../hostile/patients.rs"]
 pub mod patients;
 #[path = "../host/provider.rs"]

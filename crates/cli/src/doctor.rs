@@ -6,6 +6,7 @@
 
 mod checks;
 mod report;
+mod stateless;
 mod talk;
 mod wire;
 

@@ -10,6 +10,7 @@ use compere::proto::Revision;
 use compere::serde_json::{Value, json};
 
 use crate::doctor::report::{Level, Report};
+use crate::doctor::stateless;
 use crate::doctor::talk::{Answer, Talk};
 use crate::doctor::wire::Wire;
 use crate::failure::Failure;
@@ -34,9 +35,13 @@ pub(crate) async fn examine(
     mut said: impl FnMut(&str),
 ) -> Result<Report, Failure> {
     let mut report = Report::default();
+    said("requests without a session");
+    let mut talk = Talk::new(open().await?, &mut report, patience);
+    let modern = stateless::examine(&mut talk).await;
+    talk.close().await;
     said("handshake and features");
     let mut talk = Talk::new(open().await?, &mut report, patience);
-    if handshake(&mut talk).await {
+    if handshake(&mut talk, modern.is_some()).await {
         features(&mut talk).await;
         talk.listen(LISTENING).await;
     }
@@ -47,7 +52,16 @@ pub(crate) async fn examine(
         let what = "does not end when its input ends; it had to be told with a signal";
         report.check(patient, Level::Should, "A-LIFE-19", what, &[]);
     }
-    if report.protocol_version.is_empty() {
+    let has_sessions = !report.protocol_version.is_empty();
+    if let Some(server) = modern {
+        if has_sessions {
+            report.protocol_version.push_str(" and ");
+        } else {
+            report.server = server;
+        }
+        report.protocol_version.push_str(stateless::VERSION);
+    }
+    if !has_sessions {
         return Ok(report);
     }
     said("a version that nobody knows");
@@ -76,10 +90,13 @@ fn capabilities(answer: &Answer) -> Value {
     result["capabilities"].clone()
 }
 
-/// Whether there is anyone to talk to.
-async fn handshake(talk: &mut Talk<'_>) -> bool {
+/// Whether there is anyone to talk to. A server of the stateless era need not know sessions.
+async fn handshake(talk: &mut Talk<'_>, is_modern: bool) -> bool {
     let asked = Revision::V2024_11_05.as_str();
     let answer = talk.ask("initialize", initialize(asked)).await;
+    if is_modern && answer.code().is_some() {
+        return false;
+    }
     let Some(result) = answer.result() else {
         let what = "does not answer initialize with a result";
         talk.report

@@ -99,8 +99,7 @@ impl<'r> Talk<'r> {
         if !params.is_null() {
             request["params"] = params;
         }
-        self.asked.insert(id.to_string(), false);
-        self.send(&request).await;
+        self.put(&id, &request).await;
         let until = Instant::now() + self.patience;
         loop {
             match self.wire.next(until).await {
@@ -127,6 +126,26 @@ impl<'r> Talk<'r> {
                 }
             }
         }
+    }
+
+    /// Asks what a server need not know: that it stays silent, or goes away over it, is no fault.
+    pub(super) async fn try_ask(&mut self, method: &str, params: Value) -> Answer {
+        self.next_id += 1;
+        let id = json!(self.next_id);
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        self.put(&id, &request).await;
+        let until = Instant::now() + self.patience;
+        while let Heard::Line(line) = self.wire.next(until).await {
+            if let Some(answer) = self.take(&line, Some(&id)).await {
+                return answer;
+            }
+        }
+        Answer::None
+    }
+
+    async fn put(&mut self, id: &Value, request: &Value) {
+        self.asked.insert(id.to_string(), false);
+        self.send(request).await;
     }
 
     fn gone(&mut self, at: &str) {
