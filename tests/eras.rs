@@ -16,7 +16,7 @@ async fn play(revision: Revision, revisions: &[Revision], text: &str) {
         let server = fixture::server(revisions).start().unwrap();
         let serving = tokio::spawn(async move { server.serve(theirs).await });
         let (reader, writer) = tokio::io::split(ours);
-        if let Err(failure) = transcript::play(&case, revision, reader, writer).await {
+        if let Err(failure) = transcript::play(&case, &[revision], reader, writer).await {
             panic!("{failure}");
         }
         serving.abort();

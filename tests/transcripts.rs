@@ -6,14 +6,10 @@ use std::process::Stdio;
 use compere::Revision;
 use compere_testkit::{fixture, schema, transcript};
 
-fn folder(revision: Revision) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("transcripts")
-        .join(revision.as_str())
-}
-
-fn cases(revision: Revision) -> Vec<transcript::Case> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder(revision))
+/// The cases of one folder: those of a revision, or those of a server that speaks all of them.
+fn cases(folder: &str) -> Vec<transcript::Case> {
+    let transcripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(transcripts.join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
@@ -57,16 +53,16 @@ fn require_schemas() {
 }
 
 // A-CUST-02: the same transcripts hold over a transport that is no stdio.
-async fn play_in_memory(revision: Revision) {
+async fn play_in_memory(folder: &str, revisions: &[Revision]) {
     require_schemas();
-    let cases = cases(revision);
+    let cases = cases(folder);
     let mut failures = Vec::new();
     for case in &cases {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let server = fixture::server(&[revision]).start().unwrap();
+        let server = fixture::server(revisions).start().unwrap();
         let serving = tokio::spawn(async move { server.serve(theirs).await });
         let (reader, writer) = tokio::io::split(ours);
-        if let Err(failure) = transcript::play(case, revision, reader, writer).await {
+        if let Err(failure) = transcript::play(case, revisions, reader, writer).await {
             failures.push(failure);
         }
         serving.abort();
@@ -74,14 +70,17 @@ async fn play_in_memory(revision: Revision) {
     report(&failures, cases.len());
 }
 
-async fn play_over_stdio(revision: Revision) {
-    let cases = cases(revision);
+async fn play_over_stdio(folder: &str, revisions: &[Revision]) {
+    let cases = cases(folder);
     let mut failures = Vec::new();
     let mut played = 0;
     // Real time: what needs an hour is played in memory only.
     for case in cases.iter().filter(|case| !case.needs_clock()) {
         let mut server = tokio::process::Command::new(env!("CARGO_BIN_EXE_fixture-server"))
-            .arg(revision.as_str())
+            .arg(match revisions {
+                [one] => one.as_str(),
+                _ => "all",
+            })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -90,7 +89,7 @@ async fn play_over_stdio(revision: Revision) {
             .unwrap();
         let reader = server.stdout.take().unwrap();
         let writer = server.stdin.take().unwrap();
-        if let Err(failure) = transcript::play(case, revision, reader, writer).await {
+        if let Err(failure) = transcript::play(case, revisions, reader, writer).await {
             failures.push(failure);
         }
         played += 1;
@@ -100,20 +99,40 @@ async fn play_over_stdio(revision: Revision) {
 
 #[tokio::test(start_paused = true)]
 async fn transcripts_of_2024_11_05_in_memory() {
-    play_in_memory(Revision::V2024_11_05).await;
+    play_in_memory("2024-11-05", &[Revision::V2024_11_05]).await;
 }
 
 #[tokio::test]
 async fn transcripts_of_2024_11_05_over_stdio() {
-    play_over_stdio(Revision::V2024_11_05).await;
+    play_over_stdio("2024-11-05", &[Revision::V2024_11_05]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn transcripts_of_2025_03_26_in_memory() {
-    play_in_memory(Revision::V2025_03_26).await;
+    play_in_memory("2025-03-26", &[Revision::V2025_03_26]).await;
 }
 
 #[tokio::test]
 async fn transcripts_of_2025_03_26_over_stdio() {
-    play_over_stdio(Revision::V2025_03_26).await;
+    play_over_stdio("2025-03-26", &[Revision::V2025_03_26]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn transcripts_of_2026_07_28_in_memory() {
+    play_in_memory("2026-07-28", &[Revision::V2026_07_28]).await;
+}
+
+#[tokio::test]
+async fn transcripts_of_2026_07_28_over_stdio() {
+    play_over_stdio("2026-07-28", &[Revision::V2026_07_28]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn transcripts_of_both_eras_in_memory() {
+    play_in_memory("both", &Revision::ALL).await;
+}
+
+#[tokio::test]
+async fn transcripts_of_both_eras_over_stdio() {
+    play_over_stdio("both", &Revision::ALL).await;
 }

@@ -6,6 +6,8 @@
 //!   `>' text` is sent as it stands, with `\xNN` for bytes that are no text;
 //! - `< JSON` must come back next, equal as JSON; the text `"*"` stands for any value; `< *64 JSON`
 //!   as above, in any order;
+//! - `>~ JSON` is the same with the context that a request without a session carries, from a client
+//!   that can do everything; `<~ JSON` the same with what each result has in that revision;
 //! - `open` does the handshake with a client that can do everything;
 //! - `advance 60s` lets time pass; `nothing` says that nothing comes within a second;
 //! - `close` ends our side; `closed` says that the server ends the connection;
@@ -13,8 +15,8 @@
 
 use std::time::Duration;
 
-use compere_proto::Revision;
-use serde_json::Value;
+use compere_proto::{Era, Revision};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::schema::{Author, SchemaCheck};
@@ -97,6 +99,14 @@ fn parse_action(line: &str) -> Option<Action> {
     if let Some(rest) = line.strip_prefix(">' ") {
         return Some(Action::SendRaw(unescape(rest)));
     }
+    if let Some(rest) = line.strip_prefix(">~ ") {
+        let (count, message) = counted(rest)?;
+        return Some(Action::Send(count, in_context(&message)?));
+    }
+    if let Some(rest) = line.strip_prefix("<~ ") {
+        let (count, message) = counted(rest)?;
+        return Some(Action::Expect(count, whole(&message)?));
+    }
     if let Some(rest) = line.strip_prefix("> ") {
         return counted(rest).map(|(count, message)| Action::Send(count, message));
     }
@@ -114,6 +124,36 @@ fn parse_action(line: &str) -> Option<Action> {
         "closed" => Some(Action::Closed),
         _ => None,
     }
+}
+
+/// A request with its context. What stands there already stays; `null` leaves a member out.
+fn in_context(message: &str) -> Option<String> {
+    let mut message: Value = serde_json::from_str(message).ok()?;
+    let mut meta = json!({
+        "io.modelcontextprotocol/protocolVersion": Revision::V2026_07_28.as_str(),
+        "io.modelcontextprotocol/clientCapabilities":
+            {"elicitation": {}, "roots": {}, "sampling": {}},
+        "io.modelcontextprotocol/clientInfo": {"name": "transcript", "version": "1"},
+    });
+    for (key, value) in message["params"]["_meta"].as_object().into_iter().flatten() {
+        meta[key] = value.clone();
+    }
+    if let Some(members) = meta.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    message["params"]["_meta"] = meta;
+    Some(message.to_string())
+}
+
+/// A result that says of what kind it is, and who gives it.
+fn whole(message: &str) -> Option<String> {
+    let mut message: Value = serde_json::from_str(message).ok()?;
+    let result = message["result"].as_object_mut()?;
+    let kind = result.entry("resultType");
+    kind.or_insert_with(|| json!("complete"));
+    let meta = result.entry("_meta").or_insert_with(|| json!({}));
+    meta["io.modelcontextprotocol/serverInfo"] = json!({"name": "fixture", "version": "1.0.0"});
+    Some(message.to_string())
 }
 
 fn unescape(text: &str) -> Vec<u8> {
@@ -140,13 +180,23 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// Plays a case against a server. `Err` says where it went wrong.
-pub async fn play<R, W>(case: &Case, revision: Revision, reader: R, writer: W) -> Result<(), String>
+///
+/// What it says is checked against the schema of its revision, if it speaks only one.
+pub async fn play<R, W>(
+    case: &Case,
+    revisions: &[Revision],
+    reader: R,
+    writer: W,
+) -> Result<(), String>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let mut lines = BufReader::new(reader).lines();
-    let mut schema = SchemaCheck::load(revision);
+    let mut schema = match revisions {
+        [revision] => SchemaCheck::load(*revision),
+        _ => None,
+    };
     // Closing our side takes dropping the writer: a pipe has no other end of its own.
     let mut writer = Some(writer);
     for Step { line, action } in &case.steps {
@@ -182,7 +232,7 @@ where
                     };
                 }
             }
-            Action::Open => handshake(&mut writer, &mut lines, &mut schema, revision)
+            Action::Open => handshake(&mut writer, &mut lines, &mut schema, revisions)
                 .await
                 .map_err(fault)?,
             Action::Advance(time) => tokio::time::sleep(*time).await,
@@ -244,8 +294,13 @@ async fn handshake<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     writer: &mut Option<W>,
     lines: &mut tokio::io::Lines<BufReader<R>>,
     schema: &mut Option<SchemaCheck>,
-    revision: Revision,
+    revisions: &[Revision],
 ) -> Result<(), String> {
+    let has_sessions = |revision: &&Revision| revision.era() == Era::Handshake;
+    let revision = *revisions
+        .iter()
+        .rfind(has_sessions)
+        .ok_or("no session here")?;
     let elicitation = match revision {
         Revision::V2024_11_05 | Revision::V2025_03_26 => "",
         _ => ",\"elicitation\":{}",

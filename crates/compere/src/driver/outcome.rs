@@ -99,7 +99,9 @@ impl Outcome {
                 encode::raw_result(buffer, id, result.as_bytes());
                 Ok(())
             }
-            Self::InputRequired(required) => encode::result(buffer, id, &required),
+            Self::InputRequired(required) => {
+                encode::written_result(buffer, id, |buffer| head.asking(buffer, &required))
+            }
             Self::Error(mut error) => {
                 error.project(revision);
                 encode::error(buffer, id, &error);

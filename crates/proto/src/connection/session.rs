@@ -30,7 +30,7 @@ use crate::logging::{LoggingLevel, SetLevelParams};
 use crate::method::{Kind, Method, Role};
 use crate::pagination::Empty;
 use crate::progress::ProgressParams;
-use crate::revision::{Era, Revision};
+use crate::revision::{Era, Revision, UnreadableId};
 use crate::time::Moment;
 use crate::wire::decode::{decode, without_position};
 use crate::wire::encode;
@@ -1221,7 +1221,11 @@ impl Session {
         match id {
             Some(id) => encode::error(&mut message, id, error),
             None => {
-                let unreadable = self.revision.rules().unreadable_id;
+                // Without sessions there is only the newest shape.
+                let unreadable = match self.config.revisions.is_empty() {
+                    true => UnreadableId::Absent,
+                    false => self.revision.rules().unreadable_id,
+                };
                 encode::error_without_id(&mut message, unreadable, error);
             }
         }

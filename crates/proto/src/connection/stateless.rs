@@ -429,7 +429,24 @@ impl Head {
         Ok(())
     }
 
-    /// Appends the same to a buffer.
+    /// Appends a result that asks instead of answering.
+    pub fn asking(
+        &self,
+        asking: &mut Vec<u8>,
+        required: &InputRequired,
+    ) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(&mut *asking, required)?;
+        if !self.about.is_empty() {
+            // In place of its closing brace.
+            asking.pop();
+            asking.extend_from_slice(b",\"_meta\":{");
+            asking.extend_from_slice(self.about.as_bytes());
+            asking.extend_from_slice(b"}}");
+        }
+        Ok(())
+    }
+
+    /// Appends a complete result to a buffer.
     pub fn write(&self, complete: &mut Vec<u8>, result: &str, is_cacheable: bool) {
         complete.extend_from_slice(b"{\"resultType\":\"complete\"");
         if is_cacheable {
