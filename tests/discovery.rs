@@ -117,7 +117,7 @@ fn client() -> ClientBuilder {
     Client::builder("test", "1")
 }
 
-// E-063 E-066 E-082 E-092 E-118 E-204 E-224 E-226 E-228 E-335 E-444 E-497 E-522
+// E-063 E-066 E-082 E-450 E-689 E-092 E-118 E-204 E-224 E-226 E-228 E-335 E-444 E-497 E-522
 #[tokio::test]
 async fn the_newest_era_is_found_and_its_rounds_are_played() {
     let sent = Sent::default();
@@ -185,6 +185,7 @@ async fn progress_of_all_rounds_comes_to_one_place() {
     assert_eq!(steps.last(), Some(&2.0), "{steps:?}");
 }
 
+// E-439 E-443 E-453 E-454
 #[tokio::test]
 async fn a_person_goes_to_a_page_in_a_round_as_well() {
     let seen: Arc<Mutex<Vec<UrlElicitation>>> = Arc::default();
@@ -245,6 +246,119 @@ async fn legacy(answer: Value, greeted: &str) -> (Client, Vec<String>) {
         .unwrap();
     let _script = playing.await.unwrap();
     (client, sent.methods())
+}
+
+/// A client that is connected to a server of the newest revision, which is played by hand.
+async fn modern() -> (Client, Script) {
+    let (mut script, ours) = Script::new();
+    let playing = tokio::spawn(async move {
+        let discover = script.next().await;
+        let found = json!({
+            "resultType": "complete",
+            "supportedVersions": ["2026-07-28"],
+            "capabilities": {"tools": {}, "extensions": {"com.example/kept": {}}},
+            "ttlMs": 0,
+            "cacheScope": "private",
+            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "odd", "version": "1"}},
+        });
+        script.answer(&discover, found).await;
+        script
+    });
+    let client = client().connect(stream::duplex(ours)).await.unwrap();
+    (client, playing.await.unwrap())
+}
+
+// E-017 E-018 E-019
+#[tokio::test(start_paused = true)]
+async fn a_result_is_read_by_its_kind() {
+    let (client, mut script) = modern().await;
+    let content = json!([{"type": "text", "text": "done"}]);
+    for (result, works) in [
+        (json!({"resultType": "complete", "content": content}), true),
+        (json!({"content": content}), true),
+        (
+            json!({"resultType": "com.example/half", "content": content}),
+            false,
+        ),
+        (
+            json!({"resultType": "task", "taskId": "t", "content": content}),
+            false,
+        ),
+        (json!({"resultType": 7, "content": content}), false),
+        (json!({"resultType": "input_required"}), false),
+        // E-057 E-282: what reserved names hold, and who the server is, is no reason for anything.
+        (
+            json!({
+                "resultType": "complete",
+                "content": content,
+                "_meta": {"io.modelcontextprotocol/serverInfo": 7, "modelcontextprotocol.io/x": [1]},
+            }),
+            true,
+        ),
+    ] {
+        let calling = tokio::spawn(client.call("any", ()).into_future());
+        let call = script.next().await;
+        // E-009 E-010 E-227 E-229
+        assert!(call["id"].is_i64(), "{call}");
+        assert!(call["params"].get("requestState").is_none(), "{call}");
+        script.answer(&call, result.clone()).await;
+        let said = calling.await.unwrap();
+        assert_eq!(said.is_ok(), works, "{result}: {said:?}");
+    }
+    // E-026: a code of that range says nothing; it comes to the caller as it is.
+    let calling = tokio::spawn(client.call("any", ()).into_future());
+    let call = script.next().await;
+    let error = json!({"code": -32003, "message": "of old"});
+    script
+        .say(json!({"jsonrpc": "2.0", "id": call["id"], "error": error}))
+        .await;
+    let refused = calling.await.unwrap().unwrap_err();
+    assert_eq!(refused.refusal().unwrap().code, -32003);
+}
+
+// E-430 E-433 E-434 E-435 E-436
+#[tokio::test(start_paused = true)]
+async fn cursors_are_sent_as_they_came_even_empty_ones() {
+    let (client, mut script) = modern().await;
+    let listing = tokio::spawn(async move { client.tools().collect().await });
+    let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+    for (asked, next, tools) in [
+        (json!(null), json!(""), vec![tool("a"), tool("b")]),
+        (json!(""), json!("{\"x\":1}"), vec![]),
+        (json!("{\"x\":1}"), json!(null), vec![tool("c")]),
+    ] {
+        let list = script.next().await;
+        assert_eq!(list["params"]["cursor"], asked, "{list}");
+        let mut page = json!({
+            "resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "private",
+        });
+        if !next.is_null() {
+            page["nextCursor"] = next;
+        }
+        script.answer(&list, page).await;
+    }
+    assert_eq!(listing.await.unwrap().unwrap().len(), 3);
+}
+
+// E-111 E-235 E-239 E-245 E-251
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_is_cancelled_by_its_id() {
+    let (client, mut script) = modern().await;
+    let calling = tokio::spawn(client.call("slow", ()).into_future());
+    let call = script.next().await;
+    calling.abort();
+    let cancelled = script.next().await;
+    assert_eq!(cancelled["method"], "notifications/cancelled");
+    assert_eq!(cancelled["params"]["requestId"], call["id"]);
+    // Its answer may come all the same.
+    let done = json!({"resultType": "complete", "content": []});
+    script.answer(&call, done.clone()).await;
+    let calling = tokio::spawn(client.call("next", ()).into_future());
+    let next = script.next().await;
+    // E-011
+    assert_ne!(next["id"], call["id"]);
+    script.answer(&next, done).await;
+    assert!(calling.await.unwrap().is_ok());
 }
 
 // E-089 E-119 E-280

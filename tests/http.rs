@@ -1145,6 +1145,37 @@ async fn the_client_says_what_it_must_with_every_request() {
     }
 }
 
+// E-128 E-129 E-145 E-146 E-152
+#[tokio::test]
+async fn the_client_says_what_it_must_without_a_session() {
+    let (address, heads) = recording().await;
+    let client = Client::builder("c", "1").connect(address).await.unwrap();
+    assert_eq!(client.revision(), Revision::V2026_07_28);
+    client.call("quick", ()).await.unwrap();
+    client.call("ärger", ()).await.unwrap_err();
+    client.close().await.unwrap();
+    let heads = heads.lock().unwrap();
+    let mut names = Vec::new();
+    for (method, head, body) in heads.iter() {
+        // E-127 E-130 E-131 E-094: one message each, in UTF-8, and none of them an answer.
+        let text = std::str::from_utf8(body).unwrap();
+        let message: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (method, message["method"].is_string()),
+            (&Method::POST, true)
+        );
+        let says = |name: &str| head.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(says("accept"), Some("application/json, text/event-stream"));
+        assert_eq!(says("mcp-protocol-version"), Some("2026-07-28"));
+        let version = &message["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"];
+        assert_eq!(version, "2026-07-28");
+        assert_eq!(says("mcp-method"), message["method"].as_str());
+        assert_eq!(says("mcp-session-id"), None);
+        names.extend(says("mcp-name").map(str::to_owned));
+    }
+    assert_eq!(names, ["quick", "=?base64?w6RyZ2Vy?="]);
+}
+
 // B-HTTP-40 D-036: wherever the connection is cut, every step comes once and in order, or, if it was
 // cut before the client knew of an event, the call fails and says so.
 #[tokio::test]

@@ -169,7 +169,7 @@ fn is_meta_key(key: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-// C-BASE-02 C-BASE-03 C-BASE-04 C-BASE-05 D-014: what stands in `_meta` is well formed, and of the
+// C-BASE-02 C-BASE-03 C-BASE-04 C-BASE-05 D-014 E-058 E-059 E-060 E-061 E-062: what stands in `_meta` is well formed, and of the
 // reserved names only those that the specification gives a meaning.
 fn assert_meta(lines: &[String]) {
     let mut keys = BTreeSet::new();
@@ -177,7 +177,16 @@ fn assert_meta(lines: &[String]) {
         meta_keys(&serde_json::from_str(line).unwrap(), &mut keys);
     }
     for key in keys {
-        let known = ["progressToken", "io.modelcontextprotocol/related-task"];
+        let known = [
+            "progressToken",
+            "io.modelcontextprotocol/related-task",
+            "io.modelcontextprotocol/protocolVersion",
+            "io.modelcontextprotocol/clientCapabilities",
+            "io.modelcontextprotocol/clientInfo",
+            "io.modelcontextprotocol/serverInfo",
+            "io.modelcontextprotocol/subscriptionId",
+            "io.modelcontextprotocol/logLevel",
+        ];
         assert!(is_meta_key(&key), "{key}");
         assert!(known.contains(&key.as_str()), "{key} is nobody's");
     }
@@ -187,7 +196,8 @@ fn assert_meta(lines: &[String]) {
 // no schema here. C-STDIO-01: one message a line.
 #[tokio::test]
 async fn everything_fits_the_schema_of_each_revision() {
-    for revision in Revision::NEGOTIABLE.iter().copied() {
+    // E-030 E-034 E-050 E-095 E-108: nor does anything that only another revision has.
+    for revision in Revision::ALL {
         let wire = Wire::new(revision);
         let client = connect(everything(), revision, &wire).await;
         assert_eq!(client.revision(), revision);
@@ -212,21 +222,28 @@ async fn everything_fits_the_schema_of_each_revision() {
             (Revision::V2025_06_18, "Hello Ada, None, Some(Blue), false"),
             (Revision::V2025_06_18, "\"method\":\"elicitation/create\""),
             (Revision::V2025_11_25, "\"mode\":\"url\""),
-            (Revision::V2025_11_25, "\"taskSupport\""),
             (
                 Revision::V2025_11_25,
                 "\"icons\":[{\"src\":\"data:image/png",
             ),
             (Revision::V2025_11_25, "\"websiteUrl\""),
-            (
-                Revision::V2025_11_25,
-                "\"requests\":{\"tools\":{\"call\":{}}}",
-            ),
             (Revision::V2025_11_25, "\"url\":{}"),
-            (Revision::V2025_11_25, "\"code\":-32042"),
             (Revision::V2024_11_05, "https://example.com/"),
         ] {
             assert_eq!(wire.holds(text), revision >= since, "{revision}: {text}");
+        }
+        // What came with one revision and went with the next.
+        for text in [
+            "\"taskSupport\"",
+            "\"requests\":{\"tools\":{\"call\":{}}}",
+            "\"code\":-32042",
+        ] {
+            let holds = wire.holds(text);
+            assert_eq!(
+                holds,
+                revision == Revision::V2025_11_25,
+                "{revision}: {text}"
+            );
         }
     }
 }
@@ -316,7 +333,7 @@ async fn odd_metadata_changes_nothing() {
     assert_eq!(calling.await.unwrap().unwrap().joined_text(), "done");
 }
 
-// C-RES-01
+// C-RES-01 E-313
 #[test]
 fn a_resource_has_an_address_of_the_right_form() {
     for (uri, right) in [

@@ -32,8 +32,14 @@ pub trait Project {
     /// Takes the shape of `to`, coming from the revision right above it.
     fn step_down(&mut self, to: Revision);
 
+    /// Leaves out what the newest revision has no more.
+    fn leave_behind(&mut self) {}
+
     /// Takes the shape of `revision`, coming from the newest one.
     fn project(&mut self, revision: Revision) {
+        if revision == Revision::V2026_07_28 {
+            self.leave_behind();
+        }
         for step in revision.steps_down() {
             self.step_down(step);
         }
@@ -56,7 +62,13 @@ use Revision::{V2024_11_05, V2025_03_26, V2025_06_18, V2025_11_25};
 
 impl Project for ErrorObject {
     fn step_down(&mut self, to: Revision) {
-        if to != V2025_06_18 || self.code != code::URL_ELICITATION_REQUIRED {
+        if to == V2025_06_18 {
+            self.leave_behind();
+        }
+    }
+
+    fn leave_behind(&mut self) {
+        if self.code != code::URL_ELICITATION_REQUIRED {
             return;
         }
         // Nobody there knows the code: the words say where to go.
@@ -245,6 +257,10 @@ impl Project for ResourceTemplate {
 }
 
 impl Project for Tool {
+    fn leave_behind(&mut self) {
+        self.execution = None;
+    }
+
     fn step_down(&mut self, to: Revision) {
         let Self {
             name: _,
@@ -397,6 +413,10 @@ impl Project for ReadResourceResult {
 }
 
 impl Project for ListToolsResult {
+    fn leave_behind(&mut self) {
+        self.tools.iter_mut().for_each(Project::leave_behind);
+    }
+
     fn step_down(&mut self, to: Revision) {
         let Self {
             tools,
