@@ -170,6 +170,7 @@ impl Setting {
     }
 }
 
+// E-121 E-136
 // A-SSE-06 B-HTTP-12 C-LIFE-01 C-LIFE-02
 /// Each behaviour becomes a test per transport, over all revisions.
 macro_rules! behaviours {
@@ -347,6 +348,7 @@ async fn a_dropped_call_is_withdrawn(setting: &Setting) {
     client.ping().await.unwrap();
 }
 
+// E-240 E-241 E-242
 async fn a_call_that_takes_too_long_is_given_up(setting: &Setting) {
     let mut limits = Limits::default();
     limits.request_timeout = Duration::from_millis(200);

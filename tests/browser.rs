@@ -656,6 +656,7 @@ async fn everything_that_happened_can_be_scrolled_through() {
     person.leaves().await;
 }
 
+// E-254 E-325
 // A-TOOL-03 A-CANC-14
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_seen_as_it_happens() {
@@ -702,6 +703,7 @@ async fn the_log_is_verified_and_taken_along() {
     person.leaves().await;
 }
 
+// E-531 E-532
 // A-ROOT-14 A-ROOT-15
 #[tokio::test(flavor = "multi_thread")]
 async fn folders_are_given_and_the_server_waits_for_a_yes() {

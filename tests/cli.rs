@@ -133,6 +133,7 @@ fn every_failure_has_its_exit_code_and_says_what_to_do() {
     assert!(fails(2, &["call", "echo", "message=x"]).contains("--on everything"));
     assert!(fails(2, &["info", "--on", "nothing"]).contains("files:DIR"));
     assert!(fails(2, &["info", "--on", "files:/no/such/folder"]).contains("no directory"));
+    // E-533
     // A-ROOT-16
     assert!(
         fails(
@@ -248,6 +249,7 @@ fn assert_talk(text: &str) {
     assert!(lines[1].contains("\"text\":\"hi\""), "{text}");
 }
 
+// E-101 E-105
 // A-STDIO-03 A-STDIO-04 A-STDIO-05 A-STDIO-08: whatever standard input and output are.
 #[test]
 fn stdio_works_over_pipes_files_sockets_and_terminals() {
@@ -313,6 +315,7 @@ fn stdio_works_over_pipes_files_sockets_and_terminals() {
     );
 }
 
+// E-115 E-116
 // A-LIFE-23
 #[test]
 fn signals_end_a_server_in_order() {
@@ -883,12 +886,14 @@ fn a_form_is_asked_field_by_field() {
         "Ada\n400\n36\ngreen\nyes\nchange\n\n\n\n\n\nyes\n",
         "",
     );
+    // E-440 E-469
     // C-ELIC-02 C-ELIC-14 D-119: who asks is said as the person named it.
     assert!(shown.contains("everything asks you:"), "{shown}");
     assert!(
         shown.contains("| Who are you?") && shown.contains("red | green | blue"),
         "{shown}"
     );
+    // E-442
     // C-ELIC-03 D-121: shown before it is sent, and changed if they like.
     assert!(
         shown.contains("Your answer:") && shown.contains("  age: 36"),
@@ -900,6 +905,7 @@ fn a_form_is_asked_field_by_field() {
         shown.contains("Hello Ada, Some(36), Some(Green), true"),
         "{shown}"
     );
+    // E-441 E-467 E-468
     // C-ELIC-04 C-ELIC-10 C-ELIC-12 D-120: declined, at the first field or at the end, or put away.
     let late = at_a_terminal(&call, "Ada\n36\ngreen\nyes\nno\n", "");
     assert!(late.contains("They would rather not say."), "{late}");
@@ -919,7 +925,9 @@ fn a_page_is_shown_whole_and_opened_by_the_person() {
     let call = ["call", "trigger-url-elicitation", "--on", "everything"];
     let words = fails(4, &call);
     assert!(words.contains("elicitation"), "{words}");
+    // E-474 E-476 E-477 E-479
     // D-122 D-161 D-162 D-164: the site, the whole address, and nothing without a yes.
+    // E-475 E-478
     // D-160 D-163 C-GUIDE-24: nothing is opened by us, whatever there is to open it with.
     let folder = tempfile::tempdir().unwrap();
     let opened = folder.path().join("opened");

@@ -131,6 +131,7 @@ async fn host(settings: &Value) -> Hosting {
     host
 }
 
+// E-524 E-526
 // A-TS-04 A-TS-07 A-ROOT-09 C-GUIDE-18 C-GUIDE-28
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confined_server_can_do_nothing_outside_of_what_it_was_given() {
@@ -969,6 +970,7 @@ tries(lambda: socket.socket(socket.AF_INET))
     assert_eq!(left.count(), 0);
 }
 
+// E-527
 // A-ROOT-10
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_goes_is_noticed() {

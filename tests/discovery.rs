@@ -10,8 +10,8 @@ use compere::client::answer::{Changed, Refusal};
 use compere::client::era::{EraMemory, Verdict};
 use compere::client::{ClientBuilder, Tapped};
 use compere::model::{
-    CreateMessageParams, CreateMessageResult, ElicitAction, ElicitParams, ElicitResult, RawJson,
-    Role, Root, SamplingMessage, UrlElicitation,
+    Content, CreateMessageParams, CreateMessageResult, ElicitAction, ElicitParams, ElicitResult,
+    RawJson, Role, Root, SamplingMessage, ToolUseContent, UrlElicitation,
 };
 use compere::prelude::*;
 use compere::server::http::HttpOptions;
@@ -250,6 +250,10 @@ async fn legacy(answer: Value, greeted: &str) -> (Client, Vec<String>) {
 
 /// A client that is connected to a server of the newest revision, which is played by hand.
 async fn modern() -> (Client, Script) {
+    modern_to(client()).await
+}
+
+async fn modern_to(builder: ClientBuilder) -> (Client, Script) {
     let (mut script, ours) = Script::new();
     let playing = tokio::spawn(async move {
         let discover = script.next().await;
@@ -264,7 +268,7 @@ async fn modern() -> (Client, Script) {
         script.answer(&discover, found).await;
         script
     });
-    let client = client().connect(stream::duplex(ours)).await.unwrap();
+    let client = builder.connect(stream::duplex(ours)).await.unwrap();
     (client, playing.await.unwrap())
 }
 
@@ -314,6 +318,63 @@ async fn a_result_is_read_by_its_kind() {
         .await;
     let refused = calling.await.unwrap().unwrap_err();
     assert_eq!(refused.refusal().unwrap().code, -32003);
+}
+
+// E-495 E-502 E-503 E-690
+#[tokio::test(start_paused = true)]
+async fn a_model_uses_tools_in_a_round_as_it_may() {
+    let tool = json!({"name": "look", "inputSchema": {"type": "object"}});
+    for (declared, mode, uses_tools, fits) in [
+        (false, "auto", false, false),
+        (true, "auto", true, true),
+        (true, "required", true, true),
+        (true, "required", false, false),
+        (true, "none", true, false),
+        (true, "none", false, true),
+    ] {
+        let model = client().on_sample(move |_| async move {
+            let block = match uses_tools {
+                true => {
+                    let input = RawJson::from(json!({}));
+                    Content::ToolUse(Box::new(ToolUseContent::new("a", "look", input)))
+                }
+                false => Content::text("because"),
+            };
+            Ok(CreateMessageResult::new(Role::Assistant, block, "m"))
+        });
+        let model = match declared {
+            true => model.sampling_tools(),
+            false => model,
+        };
+        let (client, mut script) = modern_to(model).await;
+        let calling = tokio::spawn(client.call("any", ()).into_future());
+        let asked = json!({
+            "messages": [{"role": "user", "content": {"type": "text", "text": "why?"}}],
+            "maxTokens": 10,
+            "tools": [tool],
+            "toolChoice": {"mode": mode},
+        });
+        let call = script.next().await;
+        let questions = json!({"q": {"method": "sampling/createMessage", "params": asked}});
+        let result = json!({"resultType": "input_required", "inputRequests": questions});
+        script.answer(&call, result).await;
+        if fits {
+            let again = script.next().await;
+            assert_eq!(
+                again["params"]["inputResponses"]["q"]["model"], "m",
+                "{mode}"
+            );
+            let done = json!({"resultType": "complete", "content": []});
+            script.answer(&again, done).await;
+            assert!(calling.await.unwrap().is_ok());
+        } else {
+            let failed = calling.await.unwrap();
+            assert!(
+                failed.is_err(),
+                "{declared} {mode} {uses_tools}: {failed:?}"
+            );
+        }
+    }
 }
 
 // E-430 E-433 E-434 E-435 E-436

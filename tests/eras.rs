@@ -187,6 +187,7 @@ fn checked(requests: &[Value], answers: &[Value]) {
     }
 }
 
+// E-279 E-281
 // E-015 E-063 E-064
 #[tokio::test(start_paused = true)]
 async fn what_a_server_is_and_offers_can_be_known_before() {

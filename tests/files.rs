@@ -97,6 +97,7 @@ async fn read(client: &Client, path: &Path) -> Option<String> {
 
 #[tokio::test]
 async fn roots_of_the_client_narrow_what_was_granted() {
+    // E-319 E-321 E-322 E-529 E-530
     // A-ROOT-12 A-ROOT-13 A-RES-15 A-RES-17
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
@@ -138,6 +139,7 @@ async fn roots_of_the_client_narrow_what_was_granted() {
     let client = client_with_roots(server(), vec![root(&granted.join("out"))]).await;
     assert!(allowed(&client).await.is_empty());
 
+    // E-528
     // A-ROOT-11: one that is not there is no root.
     let client = client_with_roots(server(), vec![root(&granted.join("gone")), root(&inner)]).await;
     assert_eq!(allowed(&client).await, [inner.display().to_string()]);

@@ -99,6 +99,7 @@ async fn nothing_runs_and_nothing_is_seen_before_a_person_agreed() {
     assert!(refused.to_string().contains("Unknown tool"), "{refused}");
     assert!(!work.join("ledger").exists());
     host.approve(&["probe"]).await;
+    // E-324
     // A-TOOL-02
     assert_eq!(tools(&app).await, ["probe__other", "probe__probe"]);
 }
@@ -119,8 +120,10 @@ async fn a_person_is_asked_and_every_answer_does_what_it_says() {
         (&*asked.app, &*asked.server, &*asked.name),
         ("editor", "probe", "probe")
     );
+    // E-366
     // A-TOOL-15
     assert_eq!(asked.arguments, json!({"do": "count", "mark": "a"}));
+    // E-339
     // B-TOOL-01 B-TOOL-02 The probe says of itself that it only reads.
     assert!(
         asked.rule.contains("may change something"),
@@ -129,6 +132,7 @@ async fn a_person_is_asked_and_every_answer_does_what_it_says() {
     );
     host.answer(id, Answer::Once);
     assert!(text(&waits.await.unwrap()).starts_with("OPEN"));
+    // E-323 E-326
     // A-TOOL-01 A-TOOL-04 No: with the reason, for the model.
     let waits = asking("a");
     let (id, _) = host.waiting_call().await;
@@ -228,6 +232,7 @@ async fn a_person_is_asked_and_every_answer_does_what_it_says() {
         ledger.split_whitespace().collect::<Vec<_>>(),
         ["a", "edited", "c", "c", "d", "e", "c"]
     );
+    // E-365 E-370
     // A-TOOL-14 A-TOOL-18
     // Every effect has an intent before it and an outcome after.
     let records = host.records();

@@ -231,6 +231,7 @@ async fn money_is_a_budget() {
     assert!((1..=3).contains(&done), "{done}");
 }
 
+// E-515 E-692 E-693 E-695
 // A-SAMP-08 A-SAMP-09 A-SAMP-11 A-SAMP-20
 #[test]
 fn the_model_is_what_the_server_prefers_of_what_the_person_has() {

@@ -80,6 +80,7 @@ async fn it_is_off_until_a_person_turns_it_on() {
     }
 }
 
+// E-491 E-492 E-493 E-494 E-513 E-514
 // A-TS-10 A-TS-12 A-TS-13 A-SAMP-01 A-SAMP-02 A-SAMP-03 A-SAMP-04 A-SAMP-05 A-SAMP-15 A-SAMP-17
 // A-SAMP-18 A-SAMP-19
 /// Each half is looked at, and what the person wrote is what goes on.
@@ -237,6 +238,7 @@ async fn where_nobody_can_look_nothing_is_sampled() {
     assert!(asked.lock().unwrap().is_empty());
 }
 
+// E-516
 // A-SAMP-21
 /// A budget is for a day, whatever becomes of the host in between.
 #[tokio::test(flavor = "multi_thread")]

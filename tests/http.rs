@@ -413,6 +413,7 @@ async fn each_request_has_its_status() {
     assert_eq!(endpoint.service.sessions(), 0);
 }
 
+// E-122 E-123
 // A-SSE-01 B-HTTP-02 D-024
 // B-HTTP-01 B-HTTP-10
 #[tokio::test]
@@ -817,6 +818,7 @@ async fn batches_of_2025_03_26_are_answered_as_one_array() {
     assert_eq!(endpoint.ask(&session, &json!([note])).await.status(), 202);
 }
 
+// E-125 E-126
 // A-SSE-02 A-SSE-03 B-HTTP-03 B-HTTP-04
 #[tokio::test]
 async fn listening_beyond_this_machine_needs_an_authenticator() {

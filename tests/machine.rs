@@ -227,6 +227,7 @@ fn progress_restarts_the_clock_up_to_the_absolute_maximum() {
         max: Some(Duration::from_secs(100)),
     };
     let id = call(&mut session, &ids, 0.0, timeouts);
+    // E-257 E-258
     // A-PROG-02: the id is the token, so no two active requests share one.
     let news = |progress: f64| json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": id, "progress": progress}});
     assert!(tell(&mut session, 50.0, news(1.0)).starts_with("Progress"));

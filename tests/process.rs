@@ -133,6 +133,7 @@ async fn a_process_sees_a_minimal_environment_and_its_arguments_as_they_are() {
     );
 }
 
+// E-114
 // A-LIFE-20 A-LIFE-21 A-LIFE-22 A-LIFE-28
 #[tokio::test]
 async fn a_process_is_ended_step_by_step() {
@@ -207,6 +208,7 @@ fn a_runtime_that_goes_away_takes_the_process_with_it() {
     assert!(gone);
 }
 
+// E-102 E-103 E-104
 // A-STDIO-06 A-STDIO-07
 // D-023
 #[tokio::test]

@@ -178,6 +178,7 @@ fn named(name: &str) -> Value {
     json!({"action": "accept", "content": {"name": name}})
 }
 
+// E-447
 // E-203 E-206 E-209 E-210 E-220 E-223 E-230 E-232 E-233 E-485
 #[tokio::test(start_paused = true)]
 async fn a_question_is_the_answer_and_the_answer_comes_with_the_retry() {
@@ -293,6 +294,7 @@ async fn an_effect_is_not_cut_off_by_a_question() {
     }
 }
 
+// E-213
 // E-212 E-214 E-217 E-218 E-219 E-234
 #[tokio::test(start_paused = true)]
 async fn a_state_is_good_for_nothing_else() {

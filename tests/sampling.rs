@@ -54,12 +54,14 @@ fn conversations() -> Vec<(&'static str, CreateMessageParams, bool)> {
             ]),
             true,
         ),
+        // E-500
         // D-178
         (
             "results beside text",
             conversation(vec![uses(&["a"]), user(mixed)]),
             false,
         ),
+        // E-501
         // D-179
         (
             "one is missing",
@@ -75,8 +77,10 @@ fn conversations() -> Vec<(&'static str, CreateMessageParams, bool)> {
             ]),
             false,
         ),
+        // E-518
         // D-183
         ("never answered", conversation(vec![uses(&["a"])]), false),
+        // E-697
         // D-253
         (
             "of no use",

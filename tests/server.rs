@@ -210,6 +210,7 @@ async fn cursors_hold_while_entries_come_and_go() {
     assert_eq!(names, ["a", "b", "c", "d", "e"]);
 }
 
+// E-049 E-051 E-053 E-055 E-337 E-368
 // D-185 D-012
 #[tokio::test]
 async fn a_server_that_cannot_work_does_not_start() {
@@ -245,6 +246,7 @@ async fn a_server_that_cannot_work_does_not_start() {
     assert!(nobody.start().is_err());
 }
 
+// E-412
 // A-COMP-11
 #[tokio::test]
 async fn visibility_holds_for_lists_calls_and_completion() {

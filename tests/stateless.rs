@@ -168,6 +168,20 @@ async fn headers_say_what_the_body_says() {
             doors::posted(&mut service, &request(4, method, json!({}), json!({})), &[]).await;
         assert_eq!((said.status, said.code()), (404, -32601), "{method}");
     }
+    // E-132 E-133: what wants no answer gets none, and one that is not understood is refused.
+    let cancelled = request(
+        9,
+        "notifications/cancelled",
+        json!({"requestId": 7}),
+        json!({}),
+    );
+    let mut cancelled = cancelled;
+    cancelled.as_object_mut().unwrap().remove("id");
+    let said = doors::posted(&mut service, &cancelled, &[]).await;
+    assert_eq!((said.status, &said.answer), (202, &Value::Null));
+    let other = [("mcp-method", "tools/list")];
+    let said = doors::posted(&mut service, &cancelled, &other).await;
+    assert_eq!((said.status, said.code()), (400, -32020));
     // What is understood and wrong is an answer like any other.
     let said = doors::posted(&mut service, &call(5, "nobody"), &[]).await;
     assert_eq!((said.status, said.code()), (200, -32602));
@@ -400,6 +414,11 @@ fn the_door_is_a_function() {
     assert_eq!(ask(&list, Some(with_session), &all), session);
     let cancelled =
         json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(ask(&cancelled, Some(said), &all), (400, -32020));
+    let said = Headers {
+        method: None,
+        ..said
+    };
     assert_eq!(ask(&cancelled, Some(said), &all), notification);
     assert_eq!(ask(&cancelled, None, &all), session);
     let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
@@ -438,6 +457,7 @@ async fn a_server_without_sessions_has_nothing_of_them() {
     assert_eq!(pipe.say(&call(2, "echo")).await.text(), "{}");
 }
 
+// E-139 E-202
 // E-135 E-137 E-138 E-140 E-256 E-260 E-263 E-268 E-417 E-418
 #[tokio::test(start_paused = true)]
 async fn what_a_call_says_is_on_its_own_stream() {
@@ -597,6 +617,7 @@ async fn a_client_hears_what_it_listens_for() {
     }
 }
 
+// E-237 E-246
 // E-236 E-272 E-113
 #[tokio::test(start_paused = true)]
 async fn listening_on_a_pipe_ends_when_the_client_says_so() {
@@ -715,6 +736,7 @@ async fn hooks_know_of_subscriptions() {
     assert_eq!(log.lock().unwrap().last().unwrap(), "-test://a");
 }
 
+// E-036
 /// Both eras over one connection that is kept, in turn.
 #[tokio::test]
 async fn both_eras_share_a_kept_connection() {

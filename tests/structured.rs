@@ -22,6 +22,7 @@ fn schema() -> compere::schemars::Schema {
     schema.try_into().unwrap()
 }
 
+// E-698
 // C-TOOL-06: what does not fit its schema is not sent.
 #[tokio::test]
 async fn a_server_holds_back_what_breaks_its_own_promise() {
@@ -150,6 +151,7 @@ async fn played(answer: Value) -> Client {
         .unwrap()
 }
 
+// E-358 E-367
 // C-TOOL-07
 // C-TOOL-05
 #[tokio::test]
@@ -182,6 +184,7 @@ async fn a_client_holds_results_against_what_was_listed() {
     }
 }
 
+// E-043 E-044 E-047
 // D-011: a schema means what it means in the dialect that it names, and 2020-12 if it names none.
 #[tokio::test]
 async fn a_schema_is_read_in_its_dialect() {

@@ -52,6 +52,7 @@ fn require_schemas() {
     }
 }
 
+// E-097 E-098
 // A-CUST-02: the same transcripts hold over a transport that is no stdio.
 async fn play_in_memory(folder: &str, revisions: &[Revision]) {
     require_schemas();

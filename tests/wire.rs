@@ -277,6 +277,7 @@ fn an_output_schema_of_a_plain_value_is_wrapped_for_older_revisions() {
     assert!(tool.output_schema.is_none() && tool.title.is_none());
 }
 
+// E-523 E-525
 // A-ROOT-04 A-ROOT-08
 #[test]
 fn a_root_is_an_absolute_file_uri_that_does_not_climb() {

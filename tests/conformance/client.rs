@@ -113,11 +113,13 @@ async fn run(scenario: &str, url: &str) -> compere::Result<()> {
             client.call("test_mrtr_no_result_type", json!({})).await?;
         }
         "http-standard-headers" => standard_headers(&client, &tools).await?,
+        // E-155 E-156 E-175 E-181 E-182 E-183
         "http-custom-headers" => {
             for call in context().tool_calls {
                 client.call(call.name, call.arguments).await?;
             }
         }
+        // E-165 E-166 E-349
         "http-invalid-tool-headers" => {
             for tool in &tools {
                 client

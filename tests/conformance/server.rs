@@ -64,18 +64,21 @@ fn contents(server: Server) -> Server {
             .description("Answers with text"),
         )
         .tool(
+            // E-292
             tool_fn("test_image_content", || async {
                 Content::image(IMAGE, "image/png")
             })
             .description("Answers with an image"),
         )
         .tool(
+            // E-293
             tool_fn("test_audio_content", || async {
                 Content::audio(SOUND, "audio/wav")
             })
             .description("Answers with a sound"),
         )
         .tool(
+            // E-295
             tool_fn("test_embedded_resource", || async {
                 embedded("test://embedded-resource", "This is an embedded resource.")
             })

@@ -100,6 +100,7 @@ impl Watch {
         if !sent {
             schema.observe(theirs, line);
         } else if let Err(fault) = schema.check(ours, line) {
+            // E-106
             // A-STDIO-09: nothing but valid messages goes to a server.
             self.faults.lock().unwrap().push(fault);
         }

@@ -92,7 +92,7 @@ pub fn classify(
 ) -> Result<Route, Rejection> {
     match message {
         Message::Request { method, params, .. } => request(&method.text(), params, headers, served),
-        Message::Notification { method, .. } => Ok(notification(&method.text(), headers, served)),
+        Message::Notification { method, .. } => notification(&method.text(), headers, served),
         Message::Result { .. } | Message::Error { .. } => Ok(Route::Session),
     }
 }
@@ -101,11 +101,15 @@ fn speaks(served: &[Revision], era: Era) -> bool {
     served.iter().any(|revision| revision.era() == era)
 }
 
-fn notification(name: &str, headers: Option<&Headers<'_>>, served: &[Revision]) -> Route {
+fn notification(
+    name: &str,
+    headers: Option<&Headers<'_>>,
+    served: &[Revision],
+) -> Result<Route, Rejection> {
     let of_sessions =
         Method::from_name(name).is_some_and(|method| method.row().last.era() == Era::Handshake);
     let Some(headers) = headers else {
-        return Route::Session;
+        return Ok(Route::Session);
     };
     match headers.protocol_version.map(str::parse::<Revision>) {
         Some(Ok(revision))
@@ -114,9 +118,13 @@ fn notification(name: &str, headers: Option<&Headers<'_>>, served: &[Revision]) 
                 && !of_sessions
                 && !headers.has_session =>
         {
-            Route::Notification
+            let said = headers.method.map(|said| said.trim_matches([' ', '\t']));
+            if headers.is_ambiguous || said.is_some_and(|said| said != name) {
+                return Err(Rejection::mismatch("Mcp-Method differs from the method"));
+            }
+            Ok(Route::Notification)
         }
-        _ => Route::Session,
+        _ => Ok(Route::Session),
     }
 }
 

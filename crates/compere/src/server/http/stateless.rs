@@ -163,8 +163,12 @@ impl Endpoint {
         }
         self.show(NONE, Direction::Received, body);
         let Message::Request { id, params, .. } = message else {
+            let response = match &route {
+                Err(Rejection { status, error }) => self.refuse(None, *status, error),
+                Ok(_) => empty(StatusCode::ACCEPTED),
+            };
             SCANNER.set(Some(scanner));
-            return Some(empty(StatusCode::ACCEPTED));
+            return Some(response);
         };
         let response = match route {
             Ok(Route::Request(method, envelope)) => {
