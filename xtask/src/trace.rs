@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{Outcome, files_below, root};
 
 /// The rows that must be tested: fewer is a failure. Raised when more are.
-const TESTED_FLOOR: usize = 140;
+const TESTED_FLOOR: usize = 700;
 
 const STATES: [&str; 5] = [
     "by construction",
@@ -23,7 +23,13 @@ const TESTED_SHARE: usize = 80;
 const MARK: &str = "<!-- written by cargo xtask trace -->";
 
 /// The revisions whose rows are counted, each by those that it brought or changed.
-const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+const REVISIONS: [&str; 5] = [
+    "2024-11-05",
+    "2025-03-26",
+    "2025-06-18",
+    "2025-11-25",
+    "2026-07-28",
+];
 
 struct Row {
     revision: &'static str,
@@ -131,7 +137,7 @@ fn is_id(word: &str) -> bool {
                 && area.bytes().all(|byte| byte.is_ascii_uppercase())
                 && digits(number, 2)
         }
-        ["D", number] => digits(number, 3),
+        ["D" | "E", number] => digits(number, 3),
         _ => false,
     }
 }

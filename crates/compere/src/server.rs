@@ -3,6 +3,7 @@
 pub mod completion;
 pub mod context;
 pub(crate) mod core;
+pub(crate) mod deprecated;
 pub(crate) mod dispatch;
 pub mod extract;
 pub mod form;

@@ -34,6 +34,7 @@ use crate::driver::call::CallShared;
 use crate::driver::outbox::Item;
 use crate::driver::peer::RequestOptions;
 use crate::error::Result;
+use crate::server::deprecated::Deprecated;
 use crate::server::form::{self, Elicited};
 use crate::server::handle::ServerHandle;
 use crate::server::input::{Input, Known};
@@ -106,6 +107,9 @@ impl Context {
         if input.is_some_and(|input| input.log_level.is_none_or(|least| level < least)) {
             return;
         }
+        if input.is_some() {
+            Deprecated::Logging.is_used();
+        }
         let data = match RawJson::from_value(&data) {
             Ok(data) => data,
             Err(error) => {
@@ -157,6 +161,7 @@ impl Context {
     /// Cancel safety: dropping the future withdraws the question.
     pub async fn roots(&self, key: &str) -> Result<Arc<[Root]>> {
         if self.call.input.is_some() {
+            Deprecated::Roots.is_used();
             let question = Question::new(Method::RootsList, "roots");
             let result: ListRootsResult = self.ask(key, question, None::<Empty>).await?;
             return Ok(result.roots.into());
@@ -180,6 +185,9 @@ impl Context {
         params
             .check_tool_results()
             .map_err(|why| ProtocolError::from(Misuse::Other(why.to_owned())))?;
+        if self.call.input.is_some() {
+            Deprecated::Sampling.is_used();
+        }
         let question = Question::new(Method::SamplingCreateMessage, "sampling");
         self.ask_projected(key, question, params).await
     }
