@@ -76,6 +76,7 @@ impl Project for ErrorObject {
         for page in UrlElicitation::required(self) {
             message = format!("{message}; {}: {}", page.message, page.url);
         }
+        message.push_str("; then call again");
         *self = Self::new(code::INTERNAL_ERROR, message);
     }
 }
