@@ -2,7 +2,7 @@
 //! safely, and with what it found out before.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -207,6 +207,46 @@ async fn a_person_goes_to_a_page_in_a_round_as_well() {
     // A form was not declared.
     let refused = client.call("hello", ()).await.unwrap_err();
     assert_eq!(refused.refusal().unwrap().code, -32021);
+}
+
+/// On a session it is an error with the pages in it; here the person is sent there, and the call goes on.
+#[tokio::test]
+async fn a_page_that_comes_first_is_a_round() {
+    for (agrees, arrives) in [(true, true), (true, false), (false, false)] {
+        let there: Arc<AtomicBool> = Arc::default();
+        let (signed_in, goes) = (there.clone(), there.clone());
+        let server = Server::new("pages", "1").tool_fn("guarded", move || {
+            let signed_in = signed_in.load(Ordering::SeqCst);
+            async move {
+                let page = UrlElicitation::new("Sign in.", "https://example.com/in", "any");
+                match signed_in {
+                    true => Ok("come in"),
+                    false => Err(ToolError::url_elicitation_required(&[page])),
+                }
+            }
+        });
+        let person = client().on_elicit_url(move |_| {
+            goes.store(arrives, Ordering::SeqCst);
+            async move {
+                Ok(match agrees {
+                    true => ElicitAction::Accept,
+                    false => ElicitAction::Decline,
+                })
+            }
+        });
+        let client = person.connect(server).await.unwrap();
+        match client.call("guarded", ()).await {
+            Ok(said) => assert_eq!((said.joined_text(), arrives), ("come in".to_owned(), true)),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(
+                    !arrives && text.contains("https://example.com/in"),
+                    "{text}"
+                );
+                assert!(text.contains("call again"), "{text}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use compere_proto::connection::progress_gate::ProgressGate;
+use compere_proto::connection::stateless::InputRequired;
 use compere_proto::jsonrpc::{ErrorObject, ProgressToken};
 use compere_proto::object::RawJson;
 use compere_proto::tools::CallToolResult;
@@ -136,10 +137,23 @@ impl CallShared {
     }
 
     fn take_questions(&self) -> Option<Outcome> {
-        Some(match self.input.as_ref()?.take_questions()? {
-            Ok(required) => Outcome::InputRequired(required),
-            Err(error) => Outcome::Error(error),
-        })
+        self.input.as_ref()?.take_questions().map(asked)
+    }
+
+    /// The error, or the questions that it is.
+    pub(crate) fn pages_or(&self, error: ErrorObject) -> Outcome {
+        let input = self.input.as_ref();
+        match input.and_then(|input| input.pages_first(&error)) {
+            Some(questions) => asked(questions),
+            None => Outcome::Error(error),
+        }
+    }
+}
+
+fn asked(questions: Result<InputRequired, ErrorObject>) -> Outcome {
+    match questions {
+        Ok(required) => Outcome::InputRequired(required),
+        Err(error) => Outcome::Error(error),
     }
 }
 
@@ -178,6 +192,10 @@ impl Work {
     ) -> Poll<Outcome> {
         let Self { handling, name } = self;
         match catch_unwind(AssertUnwindSafe(|| handling.poll(context, name))) {
+            Ok(Poll::Ready(Outcome::Error(error))) => Poll::Ready(match call {
+                Some(call) => call.pages_or(error),
+                None => Outcome::Error(error),
+            }),
             Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
             Ok(Poll::Pending) => match call.and_then(CallShared::take_questions) {
                 Some(questions) => Poll::Ready(questions),

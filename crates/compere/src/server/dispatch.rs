@@ -1004,6 +1004,11 @@ fn start(begun: Begun, call: &Call<'_>, context: &mut TaskContext<'_>) -> Starte
         Err(outcome) => return Started::Done(outcome),
     };
     match work.poll(context, call.shared_if_made().map(|call| &**call)) {
+        // The call of a handler that took nothing of it is made only now.
+        Poll::Ready(Outcome::Error(error)) if error.code == code::URL_ELICITATION_REQUIRED => {
+            let shared = call.shared().clone();
+            Started::Answered(shared.pages_or(error), shared)
+        }
         Poll::Ready(outcome) => match call.shared_if_made() {
             Some(shared) => Started::Answered(outcome, shared.clone()),
             None => Started::Done(outcome),

@@ -16,6 +16,7 @@ use compere_proto::capability::ClientCapabilities;
 use compere_proto::connection::stateless::{
     self, Envelope, InputRequest, InputRequired, InputResponses,
 };
+use compere_proto::elicitation::UrlElicitation;
 use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::lifecycle::Implementation;
 use compere_proto::logging::LoggingLevel;
@@ -270,6 +271,30 @@ impl Input {
     /// The result of an effect, to be remembered.
     pub(crate) fn remember(&self, key: &str, result: RawJson) {
         self.round().once.insert(key.to_owned(), result);
+    }
+
+    /// An error that sends the person to pages first, as the questions that it is without a session. It
+    /// stays an error for who cannot be asked that, and for who was asked already.
+    pub(crate) fn pages_first(
+        &self,
+        error: &ErrorObject,
+    ) -> Option<Result<InputRequired, ErrorObject>> {
+        let pages = UrlElicitation::required(error);
+        let may = self.may_ask() && self.client_capabilities.elicits_urls();
+        if pages.is_empty() || !may {
+            return None;
+        }
+        for (number, page) in pages.iter().enumerate() {
+            let mut params = page.params();
+            params.elicitation_id = None;
+            let question = InputRequest::new(Method::ElicitationCreate, &params).ok()?;
+            let key = format!("page {number}");
+            if !matches!(self.known(&key, &question), Known::Nothing) {
+                return None;
+            }
+            self.ask(&key, question);
+        }
+        self.take_questions()
     }
 
     /// What the handler has asked, as the answer to its request.

@@ -41,7 +41,8 @@ impl ToolError {
         Self(Kind::Protocol(error))
     }
 
-    /// The person must first go to these pages (only 2025-11-25); then the client may try again.
+    /// The person must first go to these pages (from 2025-11-25 on); then the client may try again. Without a
+    /// session they are asked to, once, and the handler runs again.
     pub fn url_elicitation_required(pages: &[UrlElicitation]) -> Self {
         let pages: Vec<_> = pages.iter().map(UrlElicitation::params).collect();
         let error = ErrorObject::new(
