@@ -6,13 +6,27 @@ use std::sync::{Arc, Mutex};
 
 use compere::Client;
 use compere::model::{CallToolResult, LoggingLevel};
+use compere::proto::Era;
 use compere_host::consent::{Answer, Covers};
 use compere_host::door::{Order, Reply};
 use compere_host::servers::Stage;
 use compere_tests::hosting::{Hosting, place, probe, text};
+use compere_tests::with_apps_of_both_eras;
 use compere_tests::{compere, until};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+
+with_apps_of_both_eras!(
+    a_person_is_asked_and_every_answer_does_what_it_says,
+    what_a_server_changes_stops_until_a_person_has_seen_it,
+    a_server_that_dies_leaves_one_answer_and_is_not_asked_twice,
+    two_apps_at_once_are_two,
+    a_shared_server_asks_the_app_that_it_works_for,
+    an_app_may_ask_the_person_for_this_once,
+    resources_of_two_servers_are_told_apart,
+    a_server_that_asks_like_the_host_gets_no_leave,
+    a_server_does_not_ask_a_person_for_ever,
+);
 
 fn one(settings: &Value) -> (tempfile::TempDir, Value) {
     let folder = place(&json!({}));
@@ -105,9 +119,8 @@ async fn nothing_runs_and_nothing_is_seen_before_a_person_agreed() {
 }
 
 // A-TS-02 A-TS-08
-#[tokio::test(flavor = "multi_thread")]
-async fn a_person_is_asked_and_every_answer_does_what_it_says() {
-    let host = probing(&effectful(), &[]).await;
+async fn a_person_is_asked_and_every_answer_does_what_it_says(era: Era) {
+    let host = probing(&effectful(), &[]).await.with_apps_of(era);
     let app = host.app("editor").await;
     let asking = |mark: &str| {
         let (app, arguments) = (app.clone(), json!({"do": "count", "mark": mark}));
@@ -329,9 +342,8 @@ async fn rules_decide_before_anybody_is_asked() {
 }
 
 // A-TS-03 B-TS-01
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_server_changes_stops_until_a_person_has_seen_it() {
-    let host = probing(&json!({}), &[]).await;
+async fn what_a_server_changes_stops_until_a_person_has_seen_it(era: Era) {
+    let host = probing(&json!({}), &[]).await.with_apps_of(era);
     let app = host.app("editor").await;
     assert!(text(&call(&app, json!({})).await).starts_with("OPEN"));
     // Between a listing and a call, and said so; a new tool waits too.
@@ -371,13 +383,12 @@ async fn what_a_server_changes_stops_until_a_person_has_seen_it() {
     assert!(text(&call(&other, json!({})).await).starts_with("OPEN"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_dies_leaves_one_answer_and_is_not_asked_twice() {
+async fn a_server_that_dies_leaves_one_answer_and_is_not_asked_twice(era: Era) {
     let (folder, mut file) = one(&effectful());
     file["policy"] = json!([{"allow": "tool"}]);
     let path = folder.path().join("settings/compere.json");
     std::fs::write(path, file.to_string()).unwrap();
-    let host = Hosting::start_in(folder, &[]);
+    let host = Hosting::start_in(folder, &[]).with_apps_of(era);
     host.approve(&["probe"]).await;
     let app = host.app("editor").await;
     call(&app, json!({"do": "count", "mark": "before"})).await;
@@ -541,9 +552,10 @@ async fn a_workspace_asks_and_approves_nothing() {
 }
 
 // A-TS-05 A-ARCH-06
-#[tokio::test(flavor = "multi_thread")]
-async fn two_apps_at_once_are_two() {
-    let host = probing(&json!({"apps": ["one", "two"], "sampling": true}), &[]).await;
+async fn two_apps_at_once_are_two(era: Era) {
+    let host = probing(&json!({"apps": ["one", "two"], "sampling": true}), &[])
+        .await
+        .with_apps_of(era);
     let roots = |name: &'static str| {
         Client::builder(name, "1").on_sample(move |_| async move {
             let answer = compere::model::CreateMessageResult::new(
@@ -589,13 +601,12 @@ async fn two_apps_at_once_are_two() {
 
 /// Where one process is for all apps, what it asks goes to the app whose call it works on, and to nobody
 /// while it works on several.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shared_server_asks_the_app_that_it_works_for() {
+async fn a_shared_server_asks_the_app_that_it_works_for(era: Era) {
     let (folder, mut file) = one(&json!({"network": true, "shared": true, "sampling": true}));
     file["policy"] = json!([{"allow": "tool"}]);
     let path = folder.path().join("settings/compere.json");
     std::fs::write(path, file.to_string()).unwrap();
-    let host = Hosting::start_in(folder, &[]);
+    let host = Hosting::start_in(folder, &[]).with_apps_of(era);
     host.approve(&["probe"]).await;
     let (asked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let heard: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -619,6 +630,9 @@ async fn a_shared_server_asks_the_app_that_it_works_for() {
     };
     let first = host.app_with("one", app("one")).await;
     let second = host.app_with("two", app("two")).await;
+    for app in [&first, &second] {
+        app.set_level(LoggingLevel::Debug).await.unwrap();
+    }
     let sampling = json!({"do": "ask", "times": 2, "method": "sampling/createMessage", "params": {
         "maxTokens": 5, "messages": [{"role": "user", "content": {"type": "text", "text": "who?"}}]
     }});
@@ -697,13 +711,12 @@ async fn an_app_over_http_shows_who_it_is() {
 }
 
 /// An app asks the person itself, where they switched that on.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_app_may_ask_the_person_for_this_once() {
+async fn an_app_may_ask_the_person_for_this_once(era: Era) {
     let (folder, mut file) = one(&effectful());
     file["apps"] = json!({"editor": {"elicitation": true}});
     let path = folder.path().join("settings/compere.json");
     std::fs::write(path, file.to_string()).unwrap();
-    let host = Hosting::start_in(folder, &["--hold", "5s"]);
+    let host = Hosting::start_in(folder, &["--hold", "5s"]).with_apps_of(era);
     host.approve(&["probe"]).await;
     let builder = |name: &str| {
         Client::builder(name, "1").on_elicit(|params| async move {
@@ -814,10 +827,10 @@ async fn connecting_starts_a_host_where_there_is_none() {
 }
 
 /// Two servers with the same resources: each is written with its server, everywhere alike.
-#[tokio::test(flavor = "multi_thread")]
-async fn resources_of_two_servers_are_told_apart() {
+async fn resources_of_two_servers_are_told_apart(era: Era) {
     let server = json!({"command": "compere", "args": ["serve", "everything"]});
-    let host = Hosting::start(&json!({"servers": {"one": server, "two": server}}));
+    let host =
+        Hosting::start(&json!({"servers": {"one": server, "two": server}})).with_apps_of(era);
     host.approve(&["one", "two"]).await;
     let app = host.app("editor").await;
     let mut uris = Vec::new();
@@ -907,14 +920,13 @@ async fn a_server_that_wants_a_sign_in_says_so() {
 }
 
 /// What a server asks through the app is an answer for that server, whatever it looks like.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_asks_like_the_host_gets_no_leave() {
+async fn a_server_that_asks_like_the_host_gets_no_leave(era: Era) {
     let (folder, mut file) = one(&effectful());
     file["apps"] = json!({"editor": {"elicitation": true}});
     file["policy"] = json!([{"allow": "tool", "when": "arguments.do == 'ask'"}]);
     let path = folder.path().join("settings/compere.json");
     std::fs::write(path, file.to_string()).unwrap();
-    let host = Hosting::start_in(folder, &["--hold", "100ms"]);
+    let host = Hosting::start_in(folder, &["--hold", "100ms"]).with_apps_of(era);
     host.approve(&["probe"]).await;
     let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = asked.clone();
@@ -957,9 +969,9 @@ async fn each_app_is_answered_in_its_own_revision() {
     let server = json!({"command": "compere", "args": ["serve", "everything"]});
     let host = Hosting::start(&json!({"servers": {"all": server}}));
     host.approve(&["all"]).await;
-    for revision in compere::Revision::NEGOTIABLE.iter().copied() {
-        let builder = Client::builder("editor", "1").revisions(&[revision]);
-        let app = host.app_with("editor", builder).await;
+    for revision in compere::Revision::ALL {
+        let builder = Client::builder("editor", "1");
+        let app = host.app_speaking(&[revision], "editor", builder).await;
         assert_eq!(app.revision(), revision);
         let mut tools = app.tools();
         let mut schemas = 0;
@@ -1026,9 +1038,8 @@ async fn what_was_never_seen_is_looked_at_again() {
 }
 
 // C-ELIC-13 D-154
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_does_not_ask_a_person_for_ever() {
-    let host = probing(&json!({}), &[]).await;
+async fn a_server_does_not_ask_a_person_for_ever(era: Era) {
+    let host = probing(&json!({}), &[]).await.with_apps_of(era);
     let asked = Arc::new(Mutex::new(0));
     let counted = asked.clone();
     let builder = Client::builder("editor", "1").on_elicit(move |_| {
@@ -1041,7 +1052,14 @@ async fn a_server_does_not_ask_a_person_for_ever() {
     let arguments =
         json!({"do": "ask", "method": "elicitation/create", "params": question, "times": 15});
     let said = text(&call(&app, arguments.clone()).await);
-    assert_eq!(*asked.lock().unwrap(), 10, "{said}");
+    // Without a session each question is a round, and there are fewer of those.
+    let times = match era {
+        Era::Handshake => 10,
+        Era::Stateless => compere::proto::Limits::default().input_rounds,
+    };
+    assert_eq!(*asked.lock().unwrap(), times, "{said}");
+    let over = said.matches("Limit reached: input_rounds").count();
+    assert_eq!(over, 10 - times, "{said}");
     assert_eq!(
         said.matches("has asked 10 times already").count(),
         5,
@@ -1049,20 +1067,28 @@ async fn a_server_does_not_ask_a_person_for_ever() {
     );
     // For another call it may ask anew.
     call(&app, arguments).await;
-    assert_eq!(*asked.lock().unwrap(), 20);
+    assert_eq!(*asked.lock().unwrap(), 2 * times);
 }
 
-/// A server of the newest revision alone, and apps of all the others: what it asks in rounds comes to them
-/// as any question.
+/// A server of one revision alone, and apps of all: what it asks comes to each of them as the app knows it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_sessions_serves_apps_that_have_one() {
+async fn a_server_with_sessions_serves_apps_of_all_revisions() {
+    serves_apps_of_all_revisions("2025-11-25").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_sessions_serves_apps_of_all_revisions() {
+    serves_apps_of_all_revisions("2026-07-28").await;
+}
+
+async fn serves_apps_of_all_revisions(of_server: &str) {
     let folder = tempfile::tempdir().unwrap();
     let work = folder.path().join("work");
     std::fs::create_dir(&work).unwrap();
     let fixture = env!("CARGO_BIN_EXE_fixture-server");
     let mut server = json!({
         "command": fixture,
-        "args": ["2026-07-28"],
+        "args": [of_server],
         "roots": [work],
         "sampling": true,
     });
@@ -1074,15 +1100,10 @@ async fn a_server_without_sessions_serves_apps_that_have_one() {
         "policy": [{"allow": "tool"}, {"allow": "resource"}, {"allow": "subscription"}],
     }));
     host.approve(&["fixture"]).await;
-    for revision in [
-        compere::Revision::V2025_11_25,
-        compere::Revision::V2025_06_18,
-        compere::Revision::V2024_11_05,
-    ] {
+    for revision in compere::Revision::ALL {
         let updated = Arc::new(Mutex::new(Vec::new()));
         let hears = updated.clone();
         let mut builder = Client::builder("editor", "1")
-            .revisions(&[revision])
             .on_resource_updated(move |uri| hears.lock().unwrap().push(uri))
             .on_sample(|_| async {
                 let role = compere::model::Role::Assistant;
@@ -1098,7 +1119,7 @@ async fn a_server_without_sessions_serves_apps_that_have_one() {
                 )
             });
         }
-        let app = host.app_with("editor", builder).await;
+        let app = host.app_speaking(&[revision], "editor", builder).await;
         assert_eq!(app.revision(), revision);
         let sum = app
             .call("fixture__add", json!({"a": 1, "b": 2}))
@@ -1119,6 +1140,7 @@ async fn a_server_without_sessions_serves_apps_that_have_one() {
         app.subscribe("test://text").await.unwrap();
         app.call("fixture__change", json!({})).await.unwrap();
         until("the update", || !updated.lock().unwrap().is_empty()).await;
+        app.unsubscribe("test://text").await.unwrap();
         app.close().await.unwrap();
     }
 }

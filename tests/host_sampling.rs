@@ -5,11 +5,21 @@ use std::sync::{Arc, Mutex};
 
 use compere::Client;
 use compere::model::{Content, CreateMessageResult, Role};
+use compere::proto::Era;
 use compere_host::consent::{Answer, Reviewed};
 use compere_host::door::Reply;
 use compere_tests::hosting::{Hosting, place, probe, text};
 use compere_tests::until;
+use compere_tests::with_apps_of_both_eras;
 use serde_json::{Value, json};
+
+with_apps_of_both_eras!(
+    it_is_off_until_a_person_turns_it_on,
+    a_person_sees_both_halves_and_may_write_them_anew,
+    what_nobody_waits_for_is_not_asked,
+    a_budget_bounds_what_reaches_a_model,
+    what_comes_of_one_call_is_bounded,
+);
 
 /// A host with one server that samples, on these terms.
 async fn hosting(sampling: Value, arguments: &[&str]) -> Hosting {
@@ -68,10 +78,9 @@ async fn call(app: &Client, arguments: Value) -> String {
 }
 
 // A-TS-11 A-SAMP-06
-#[tokio::test(flavor = "multi_thread")]
-async fn it_is_off_until_a_person_turns_it_on() {
+async fn it_is_off_until_a_person_turns_it_on(era: Era) {
     for off in [json!(null), json!(false)] {
-        let host = hosting(off, &[]).await;
+        let host = hosting(off, &[]).await.with_apps_of(era);
         let (app, asked) = app(&host).await;
         let said = call(&app, sample(&json!({}))).await;
         assert!(said.contains("error") || said.contains("-32601"), "{said}");
@@ -84,9 +93,8 @@ async fn it_is_off_until_a_person_turns_it_on() {
 // A-TS-10 A-TS-12 A-TS-13 A-SAMP-01 A-SAMP-02 A-SAMP-03 A-SAMP-04 A-SAMP-05 A-SAMP-15 A-SAMP-17
 // A-SAMP-18 A-SAMP-19
 /// Each half is looked at, and what the person wrote is what goes on.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_person_sees_both_halves_and_may_write_them_anew() {
-    let host = hosting(json!(true), &[]).await;
+async fn a_person_sees_both_halves_and_may_write_them_anew(era: Era) {
+    let host = hosting(json!(true), &[]).await.with_apps_of(era);
     let (app, asked) = app(&host).await;
     let begin = |more: Value| {
         let app = app.clone();
@@ -212,9 +220,8 @@ async fn a_person_sees_both_halves_and_may_write_them_anew() {
 }
 
 /// Nobody comes for it later: when the call ends, the question does.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_waits_for_is_not_asked() {
-    let host = hosting(json!(true), &[]).await;
+async fn what_nobody_waits_for_is_not_asked(era: Era) {
+    let host = hosting(json!(true), &[]).await.with_apps_of(era);
     let (app, asked) = app(&host).await;
     let waits = tokio::spawn({
         let app = app.clone();
@@ -241,9 +248,10 @@ async fn where_nobody_can_look_nothing_is_sampled() {
 // E-516
 // A-SAMP-21
 /// A budget is for a day, whatever becomes of the host in between.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_budget_bounds_what_reaches_a_model() {
-    let mut host = hosting(json!({"requests": 3, "tokens": 1_000}), &[]).await;
+async fn a_budget_bounds_what_reaches_a_model(era: Era) {
+    let mut host = hosting(json!({"requests": 3, "tokens": 1_000}), &[])
+        .await
+        .with_apps_of(era);
     let (client, asked) = app(&host).await;
     // More than is left is not asked for at all.
     let said = call(&client, sample(&json!({"maxTokens": 5_000}))).await;
@@ -278,14 +286,20 @@ async fn a_budget_bounds_what_reaches_a_model() {
 }
 
 /// One call does not make it ask on and on.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_comes_of_one_call_is_bounded() {
-    let host = hosting(json!({"requests": 1_000, "tokens": 1_000_000}), &[]).await;
+async fn what_comes_of_one_call_is_bounded(era: Era) {
+    let host = hosting(json!({"requests": 1_000, "tokens": 1_000_000}), &[])
+        .await
+        .with_apps_of(era);
     let (app, asked) = app(&host).await;
     let mut many = sample(&json!({}));
     many["times"] = json!(40);
-    let (said, ()) = tokio::join!(call(&app, many), host.pass_samplings(20));
-    assert_eq!(said.matches("from the model").count(), 10, "{said}");
+    // Without a session each question is a round, and there are fewer of those.
+    let (times, halves) = match era {
+        Era::Handshake => (10, 20),
+        Era::Stateless => (8, 18),
+    };
+    let (said, ()) = tokio::join!(call(&app, many), host.pass_samplings(halves));
+    assert_eq!(said.matches("from the model").count(), times, "{said}");
     assert!(said.contains("10 times already"), "{said}");
-    assert_eq!(asked.lock().unwrap().len(), 10);
+    assert_eq!(asked.lock().unwrap().len(), times);
 }

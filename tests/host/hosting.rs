@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Program, Stdio};
 
 use compere::client::ClientBuilder;
+use compere::proto::{Era, Revision};
 use compere::{Client, Command};
 use compere_host::consent::{Answer, Asking, Question, Reviewing, Topic};
 use compere_host::door::{Connection, Order, Reply};
@@ -14,6 +15,26 @@ use serde_json::{Value, json};
 
 use crate::{compere, until};
 
+/// Each of these once with apps that have sessions, and once with apps that have none.
+#[macro_export]
+macro_rules! with_apps_of_both_eras {
+    ($($name:ident),* $(,)?) => {
+        mod with_sessions {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(compere::proto::Era::Handshake).await;
+            })*
+        }
+
+        mod without_sessions {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(compere::proto::Era::Stateless).await;
+            })*
+        }
+    };
+}
+
 /// A host that runs, and where it keeps its things.
 pub struct Hosting {
     pub folder: tempfile::TempDir,
@@ -21,6 +42,7 @@ pub struct Hosting {
     /// What it said when it was ready.
     pub ready: Value,
     arguments: Vec<String>,
+    revisions: &'static [Revision],
 }
 
 impl Drop for Hosting {
@@ -56,7 +78,17 @@ impl Hosting {
             process,
             ready,
             arguments,
+            revisions: &Revision::ALL,
         }
+    }
+
+    /// Its apps speak the revisions of this era only.
+    pub fn with_apps_of(mut self, era: Era) -> Self {
+        self.revisions = match era {
+            Era::Handshake => Revision::NEGOTIABLE,
+            Era::Stateless => &[Revision::V2026_07_28],
+        };
+        self
     }
 
     /// Kills it as nothing else would, and starts it again.
@@ -154,7 +186,19 @@ impl Hosting {
         self.app_with(name, Client::builder(name, "1")).await
     }
 
+    /// One that is built otherwise.
     pub async fn app_with(&self, name: &str, builder: ClientBuilder) -> Client {
+        self.app_speaking(self.revisions, name, builder).await
+    }
+
+    /// One that speaks these revisions.
+    pub async fn app_speaking(
+        &self,
+        revisions: &[Revision],
+        name: &str,
+        builder: ClientBuilder,
+    ) -> Client {
+        let builder = builder.revisions(revisions);
         builder.connect(self.connect(name)).await.unwrap()
     }
 

@@ -126,6 +126,7 @@ impl Gateway {
             })
         });
         server.options.behind = Some(opener);
+        server.options.stands_in = true;
         server.start()
     }
 }

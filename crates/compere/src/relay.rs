@@ -25,6 +25,7 @@
 pub(crate) mod front;
 pub(crate) mod opening;
 pub(crate) mod pass;
+pub(crate) mod stand_in;
 pub(crate) mod translate;
 
 use std::borrow::Cow;
@@ -167,6 +168,8 @@ pub(crate) struct Opened {
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) back: Option<Arc<dyn Behind>>,
+    /// What its machine is made with, where that is neither the server's nor that of what answers.
+    pub(crate) config: Option<Arc<SessionConfig>>,
 }
 
 /// The request that begins a session.
@@ -187,12 +190,29 @@ impl<'a> Opening<'a> {
 }
 
 impl Opened {
+    /// A connection of clients without a session: each has one that stands in for it. What would open
+    /// one on it is refused.
+    pub(crate) fn stateless(core: &ServerCore, id: u64) -> Self {
+        let mut config = core.session_config().as_ref().clone();
+        config.revisions.clear();
+        config.served.clone_from(&config.stateless);
+        let logging = || serde_json::Map::new().into();
+        let mut capabilities = config.server_capabilities.as_ref().clone();
+        capabilities.logging.get_or_insert_with(logging);
+        config.server_capabilities = Arc::new(capabilities);
+        Self {
+            config: Some(Arc::new(config)),
+            ..Self::plain(core, id)
+        }
+    }
+
     /// A session with nothing behind it.
     pub(crate) fn plain(core: &ServerCore, id: u64) -> Self {
         Self {
             id,
             peer: Peer::new(core.limits()),
             back: None,
+            config: None,
         }
     }
 
@@ -223,31 +243,36 @@ impl Opened {
             }),
             Err(error) => {
                 tracing::warn!(%error, "the server behind cannot be reached");
-                Err(unreachable_server(opening.id, &error))
+                Err(refusal(opening.id, &unreachable_server(&error)))
             }
         }
     }
 
     /// What the machine of the session is made with.
     pub(crate) fn config(&self, core: &ServerCore) -> Arc<SessionConfig> {
-        match &self.back {
-            Some(back) => back.config(),
-            None => core.session_config(),
+        match (&self.config, &self.back) {
+            (Some(config), _) => config.clone(),
+            (None, Some(back)) => back.config(),
+            (None, None) => core.session_config(),
         }
     }
 }
 
-fn unreachable_server(id: &RawValue, error: &Error) -> Vec<u8> {
-    let said = ErrorObject::new(
+/// The answer to a client for which nothing answers.
+pub(crate) fn unreachable_server(error: &Error) -> ErrorObject {
+    ErrorObject::new(
         code::INTERNAL_ERROR,
         format!(
             "The server behind cannot be reached: {}",
             pass::words(error)
         ),
-    );
+    )
+}
+
+fn refusal(id: &RawValue, said: &ErrorObject) -> Vec<u8> {
     let id = serde_json::from_str(id.get()).unwrap_or(compere_proto::jsonrpc::RequestId::Number(0));
     let mut answer = Vec::new();
-    encode::error(&mut answer, &id, &said);
+    encode::error(&mut answer, &id, said);
     answer
 }
 

@@ -99,6 +99,7 @@ impl Server {
                 on_subscribe: None,
                 on_unsubscribe: None,
                 behind: None,
+                stands_in: false,
             },
             states: States::default(),
             tools: Vec::new(),

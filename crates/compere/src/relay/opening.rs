@@ -1,5 +1,5 @@
-//! The beginning of a connection whose server is yet to be connected to: reads up to `initialize`,
-//! and gives the stream back with all of it still to be read.
+//! The beginning of a connection whose server is yet to be connected to: reads up to `initialize`, or to
+//! the first request that stands by itself, and gives the stream back with all of it still to be read.
 
 use std::io;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) struct Replayed<S> {
 /// How much is read at once.
 const PIECE: usize = 4096;
 
-/// Reads up to `initialize` and connects to the server behind. What comes before it is answered as
+/// Reads up to `initialize` and connects to the server behind, or up to a request that needs none. What comes before it is answered as
 /// any server would. `None`: the client has left, or was told that there is no server.
 pub(crate) async fn read<S: ByteStream + Unpin>(
     core: &ServerCore,
@@ -46,20 +46,7 @@ pub(crate) async fn read<S: ByteStream + Unpin>(
         };
         if Opening::read(&line).is_some() {
             return match Opened::by(core, id, principal, &line).await {
-                Ok(opened) => {
-                    let mut head = line;
-                    head.push(b'\n');
-                    head.append(&mut early.bytes);
-                    let stream = early.stream;
-                    Ok(Some((
-                        Replayed {
-                            head,
-                            taken: 0,
-                            stream,
-                        },
-                        opened,
-                    )))
-                }
+                Ok(opened) => Ok(Some((early.again(line), opened))),
                 Err(answer) => {
                     early.write(answer).await?;
                     early.close().await;
@@ -68,8 +55,13 @@ pub(crate) async fn read<S: ByteStream + Unpin>(
             };
         }
         let received = machine.receive(Moment::START, &line);
-        if let Received::Request(_) = received {
-            tracing::error!("a request was taken before the handshake");
+        match received {
+            // Each of them stands by itself: there is nothing to wait for.
+            Received::Stateless(..) => {
+                return Ok(Some((early.again(line), Opened::stateless(core, id))));
+            }
+            Received::Request(_) => tracing::error!("a request was taken before the handshake"),
+            _ => {}
         }
         while let Some(output) = machine.poll_output() {
             if let Output::Send(message) = output {
@@ -87,6 +79,18 @@ struct Early<'a, S> {
 }
 
 impl<S: ByteStream + Unpin> Early<'_, S> {
+    /// The stream with this line, and all that follows, still to be read.
+    fn again(mut self, line: Vec<u8>) -> Replayed<S> {
+        let mut head = line;
+        head.push(b'\n');
+        head.append(&mut self.bytes);
+        Replayed {
+            head,
+            taken: 0,
+            stream: self.stream,
+        }
+    }
+
     /// The next line without its end; `None` when the stream is over.
     async fn line(&mut self) -> Result<Option<Vec<u8>>> {
         let mut looked = 0;

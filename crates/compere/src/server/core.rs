@@ -14,6 +14,7 @@ use serde_json::Map;
 use tokio::sync::Notify;
 
 use crate::driver::outbox::Item;
+use crate::relay::stand_in::StandIns;
 use crate::relay::{Opened, Opener};
 use crate::server::extract::States;
 #[cfg(feature = "http-server")]
@@ -54,6 +55,8 @@ pub(crate) struct ServerOptions {
     pub(crate) on_unsubscribe: Option<UnsubscribeHook>,
     /// What answers for each client in place of what is registered.
     pub(crate) behind: Option<Opener>,
+    /// Clients without a session get one that stands in for them there.
+    pub(crate) stands_in: bool,
 }
 
 /// A running server.
@@ -66,7 +69,8 @@ pub(crate) struct ServerCore {
     next_session: AtomicU64,
     pub(crate) tasks: Tasks,
     pub(crate) used_states: UsedStates,
-    pub(crate) listeners: Subscriptions,
+    pub(crate) listeners: Arc<Subscriptions>,
+    pub(crate) stand_ins: StandIns,
     bus: Arc<dyn EventBus>,
     /// Made when first something is sealed.
     seal: OnceLock<Result<Seal, crate::Error>>,
@@ -87,7 +91,8 @@ impl ServerCore {
             None => Arc::new(InProcess::default()),
         };
         let core = Arc::new(Self {
-            listeners: Subscriptions::default(),
+            listeners: Arc::default(),
+            stand_ins: StandIns::default(),
             bus: bus.clone(),
             options,
             states,
@@ -191,7 +196,7 @@ impl ServerCore {
         opened: Opened,
         principal: Arc<str>,
     ) -> Arc<SessionShared> {
-        let Opened { id, peer, back } = opened;
+        let Opened { id, peer, back, .. } = opened;
         let session = SessionShared::new(self.clone(), peer, id, principal, back);
         let session = Arc::new(session);
         let mut known = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -228,7 +233,7 @@ fn session_config(options: &ServerOptions, registry: &Registry) -> SessionConfig
     config.revisions = of(Era::Handshake);
     config.stateless = of(Era::Stateless);
     config.served.clone_from(&options.revisions);
-    if options.behind.is_some() {
+    if options.behind.is_some() && !options.stands_in {
         // What answers in our place has sessions.
         config.stateless.clear();
         config.served.clone_from(&config.revisions);

@@ -6,11 +6,11 @@ use std::task::{Context as TaskContext, Poll};
 
 use compere_proto::capability::ServerCapabilities;
 use compere_proto::completion::{CompleteParams, CompleteResult, Completion};
-use compere_proto::connection::Inbound;
 use compere_proto::connection::session::{Session as Machine, SessionConfig};
 use compere_proto::connection::stateless::{
     Envelope, ListenParams, SERVER_INFO, input_responses, missing_extension,
 };
+use compere_proto::connection::{Inbound, classify};
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::lifecycle::DiscoverResult;
 use compere_proto::object::Meta;
@@ -27,7 +27,7 @@ use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
 use crate::driver::{self, Driver, Listener, Side, Started};
 use crate::error::{Error, Result};
-use crate::relay::{Opened, opening};
+use crate::relay::{Opened, opening, stand_in};
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
 use crate::server::extract::{Arguments, Call, Request};
@@ -248,6 +248,9 @@ impl Dispatch {
         alone: bool,
         context: &mut TaskContext<'_>,
     ) -> Started {
+        if self.session.core.options.behind.is_some() {
+            return self.stands_in(inbound, envelope, alone, context);
+        }
         let Inbound { method, params, .. } = inbound;
         let revision = envelope.revision;
         let config = self.session.core.session_config();
@@ -278,6 +281,46 @@ impl Dispatch {
         self.route(rate, now, *method, params, revision, request, context)
     }
 
+    /// A request that a session answers which stands in for the client.
+    fn stands_in(
+        &self,
+        inbound: &Inbound<'_>,
+        envelope: Box<Envelope>,
+        alone: bool,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let Inbound { method, params, .. } = inbound;
+        let (method, target) = (*method, classify::named_by(*method));
+        let target = target.and_then(|member| params.get_str(member));
+        let target = target.unwrap_or_default();
+        let arguments = match object(params, "arguments") {
+            Ok(arguments) => arguments,
+            Err(started) => return started,
+        };
+        let mut request = Request {
+            token: inbound.progress_token.clone(),
+            brought: Some(Brought::new(method, envelope, params)),
+            alone,
+            ..Request::default()
+        };
+        if method.row().may_ask
+            && let Err(error) = self.resume(&mut request, &target, &arguments, params, false)
+        {
+            return Started::Done(error.into());
+        }
+        let call = Call::new(&self.session, &target, arguments, None, request);
+        let answer = stand_in::answer(
+            self.session.clone(),
+            method,
+            params.as_json().into(),
+            inbound.id.to_owned(),
+            call.shared().clone(),
+        );
+        let handling = Handling::Other(Box::pin(answer));
+        let name = method.name().into();
+        start(Ok(Work { handling, name }), &call, context)
+    }
+
     /// A request that is answered when nothing follows any more.
     fn listen(
         &self,
@@ -290,11 +333,19 @@ impl Dispatch {
             Err(error) => return Started::Done(error.into()),
         };
         let known = |uri: &str| self.is_subscribable(uri) && self.may_subscribe(uri);
-        let honoured = match listen::honour(&self.session.core, &params.notifications, known) {
+        let core = &self.session.core;
+        let server = core.session_config().server_capabilities.clone();
+        let limits = &core.options.limits;
+        let honoured = match listen::honour(limits, &server, &params.notifications, known) {
             Ok(honoured) => honoured,
             Err(error) => return Started::Done(error.into()),
         };
-        let listener = Subscription::new(&self.session, inbound.id.to_owned(), honoured);
+        let listener = Subscription::new(
+            &self.session,
+            &core.listeners,
+            inbound.id.to_owned(),
+            honoured,
+        );
         let call = Call::new(&self.session, "", Arguments::NONE, None, request);
         let shared = call.shared();
         shared.listen(listener.clone());
@@ -346,7 +397,7 @@ impl Dispatch {
 }
 
 /// What a client can know before it asks for anything.
-fn discovered(config: &SessionConfig) -> Outcome {
+pub(crate) fn discovered(config: &SessionConfig) -> Outcome {
     let newest_first = config.stateless.iter().rev();
     let versions = newest_first.map(|revision| revision.as_str().to_owned());
     let mut capabilities = ServerCapabilities::clone(&config.server_capabilities);

@@ -105,6 +105,7 @@ impl ServerHandle {
         self.core
             .broadcast(|session| session.peer.outbox.push(Item::Close));
         self.core.listeners.end();
+        self.core.stand_ins.end();
         self.core.stopping.notify_waiters();
     }
 

@@ -212,6 +212,13 @@ impl Input {
         self.method.row().may_ask
     }
 
+    /// The bound on rounds, if this request may not be answered with questions any more.
+    pub(crate) fn rounds_over(&self) -> Option<usize> {
+        let (_, core) = self.bound.as_ref()?;
+        let limit = core.options.limits.input_rounds;
+        (self.past.rounds >= limit).then_some(limit)
+    }
+
     /// What is known of a question under its key.
     pub(crate) fn known(&self, key: &str, question: &InputRequest) -> Known {
         let earlier = self.past.asked.get(key);

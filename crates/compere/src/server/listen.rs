@@ -12,17 +12,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use compere_proto::Method;
+use compere_proto::capability::ServerCapabilities;
 use compere_proto::connection::stateless::{SUBSCRIPTION_ID, SubscriptionFilter};
 use compere_proto::jsonrpc::{ErrorObject, RequestId};
 use compere_proto::wire::encode;
+use compere_proto::{Limits, Method};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tokio::sync::Notify;
 
 use crate::driver::call::CallShared;
 use crate::driver::outbox::Item;
-use crate::server::core::ServerCore;
 use crate::server::session::SessionShared;
 
 /// Something that a server offers has changed.
@@ -106,6 +106,8 @@ impl Subscriptions {
 pub(crate) struct Subscription {
     number: u64,
     session: Arc<SessionShared>,
+    /// All that are told the same.
+    among: Arc<Subscriptions>,
     /// The id of its request, which names it on everything that it is told.
     id: RequestId,
     honoured: SubscriptionFilter,
@@ -130,20 +132,21 @@ impl Subscription {
     /// Begins to listen for what of a filter can be had.
     pub(crate) fn new(
         session: &Arc<SessionShared>,
+        among: &Arc<Subscriptions>,
         id: RequestId,
         honoured: SubscriptionFilter,
     ) -> Arc<Self> {
-        let core = &session.core;
         let listener = Arc::new(Self {
-            number: core.next_number(),
+            number: session.core.next_number(),
             session: session.clone(),
+            among: among.clone(),
             id,
             honoured,
             changed: Mutex::default(),
             ended: Notify::new(),
         });
         let weak = Arc::downgrade(&listener);
-        core.listeners.lock().insert(listener.number, weak);
+        among.lock().insert(listener.number, weak);
         listener
     }
 
@@ -269,7 +272,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.session.core.listeners.lock().remove(&self.number);
+        self.among.lock().remove(&self.number);
         for uri in self.honoured.resource_subscriptions.iter().flatten() {
             self.session.tell_unsubscribed(uri);
         }
@@ -308,13 +311,12 @@ impl Serialize for Metadata<'_> {
 
 /// What of a filter a server can do: `known` says whether a resource can be listened for.
 pub(crate) fn honour(
-    core: &ServerCore,
+    limits: &Limits,
+    server: &ServerCapabilities,
     asked: &SubscriptionFilter,
     known: impl Fn(&str) -> bool,
 ) -> Result<SubscriptionFilter, ErrorObject> {
-    let limit = core.options.limits.subscriptions;
-    let config = core.session_config();
-    let server = &config.server_capabilities;
+    let limit = limits.subscriptions;
     let both = |asked: Option<bool>, declared: Option<bool>| {
         (asked == Some(true) && declared == Some(true)).then_some(true)
     };

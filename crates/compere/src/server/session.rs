@@ -103,6 +103,7 @@ impl SessionShared {
     /// The connection is over: the hooks are told. Called once.
     pub(crate) fn ended(self: &Arc<Self>) {
         self.core.tasks.session_ended(self);
+        self.core.stand_ins.leave(self.id);
         let subscribed = std::mem::take(&mut *self.subscribed_uris());
         for uri in subscribed {
             self.tell_unsubscribed(&uri);

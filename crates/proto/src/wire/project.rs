@@ -590,6 +590,11 @@ impl Project for ElicitParams {
             }
         }
     }
+
+    fn leave_behind(&mut self) {
+        // Nothing is told of a page afterwards any more.
+        self.elicitation_id = None;
+    }
 }
 
 /// Before 2025-11-25 only a truth in a form has a default.

@@ -150,6 +150,7 @@ impl HttpSession {
                 id: 0,
                 peer,
                 back: None,
+                config: None,
             },
             principal,
             started,
