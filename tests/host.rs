@@ -1137,6 +1137,9 @@ async fn serves_apps_of_all_revisions(of_server: &str) {
             let asked = app.call("fixture__ask", json!({})).await.unwrap();
             assert_eq!(text(&asked), "confirmed");
         }
+        let missing = app.read("test://item/none").await.unwrap_err();
+        let code = missing.refusal().unwrap().code;
+        assert_eq!(code, revision.rules().resource_not_found_code, "{missing}");
         app.subscribe("test://text").await.unwrap();
         app.call("fixture__change", json!({})).await.unwrap();
         until("the update", || !updated.lock().unwrap().is_empty()).await;

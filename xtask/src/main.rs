@@ -24,6 +24,8 @@ cargo xtask COMMAND
   tidy              the invariants of ARCHITECTURE.md
   trace [--write]   requirement rows against the tests; --write renews the table
   conformance       the official conformance suite against our server and client
+  rmcp              beside the official Rust SDK, old and new, in all directions
+                    (tests/rmcp is built for this only)
   peers             fetch the schemas and the foreign peers into target/
   bench [ROUNDS] [stdio|http|host]
                     measure beside the peers (bench/ is built for this only)
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(),
         Some("trace") => trace::run(rest.iter().any(|flag| flag == "--write")),
         Some("conformance") => peers::fetch().and_then(|()| conformance::run()),
+        Some("rmcp") => rmcp(),
         Some("peers") => peers::fetch(),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(),
@@ -147,6 +150,19 @@ fn soak() -> Outcome {
         .env("COMPERE_ROWS", "10000")
         .env("COMPERE_RACE_OPERATIONS", "10000000")
         .env("COMPERE_REQUIRE_SCHEMAS", "1"))
+}
+
+fn rmcp() -> Outcome {
+    run(cargo().args(["build", "--quiet", "--package", "compere-cli"]))?;
+    let target = root().join("target/rmcp");
+    run(cargo()
+        .args(["build", "--quiet", "--locked"])
+        .current_dir(root().join("tests/rmcp"))
+        .env("CARGO_TARGET_DIR", &target))?;
+    let programs = target.join("debug");
+    run(Command::new(programs.join("rmcp-check"))
+        .arg(&programs)
+        .arg(root().join("target/debug/compere")))
 }
 
 fn step(name: &str) {

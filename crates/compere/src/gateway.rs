@@ -5,6 +5,10 @@
 //! else. A [`Gateway`] makes the sessions of apps; an [`Attendant`] answers one of them. To go on to a
 //! server there is [`Client::pass`], and for what that server asks and says a [`ServerListener`]
 //! ([`ClientBuilder::listener`]). If all is to go on unseen, [`Relay`](crate::Relay) is simpler.
+//!
+//! Clients of 2026-07-28 have no session; one stands in for each of them, and an [`Attendant`] sees no
+//! difference but the revision. What it asks such an app becomes a round of input of the request that it is
+//! about, which goes on meanwhile.
 
 use std::fmt;
 use std::future::Future;
@@ -51,7 +55,7 @@ pub struct Offer {
 
 /// Answers one app.
 pub trait Attendant: Send + Sync + 'static {
-    /// What the app is told at the handshake. Called once.
+    /// What the app is told at the handshake, or when it asks who is there. Called once.
     fn offer(&self) -> Offer;
 
     /// Answers a request. The result is to have the shape of the revision of the session, or an older
@@ -111,8 +115,8 @@ impl Gateway {
         self
     }
 
-    /// Starts it. Connections are served through the handle as those of any other server; over HTTP
-    /// with sessions only.
+    /// Starts it. Connections are served through the handle as those of any other server; `without_sessions`
+    /// over HTTP is refused.
     pub fn start(self) -> Result<ServerHandle> {
         let mut server = Server::new(self.name, self.version).limits(self.limits);
         let open = self.open;
@@ -192,6 +196,11 @@ impl App {
     /// Asks the app: params and result are JSON. `place` is the request that the question belongs to,
     /// if it is known. The request is only sent once the handshake is done; wait for
     /// [`Attendant::initialized`].
+    ///
+    /// An app without a session can be asked for its roots, a person's form or page, and a model's answer,
+    /// while one of its calls is worked on: the one of `place`, or the only one. The answer comes with the next
+    /// round, within [`Limits::request_state_lifetime`] or not at all; everything else fails at once. At
+    /// [`Limits::input_rounds`] the question is refused.
     ///
     /// Cancel safety: dropping the future withdraws the question.
     pub async fn ask(
@@ -302,6 +311,17 @@ pub fn in_revision(method: Method, result: Box<str>, from: Revision, to: Revisio
         Outcome::Raw(text) => text,
         _ => result,
     }
+}
+
+/// An error that answers a request in one revision, as it would be in another: a resource that is not there
+/// has a code of its own in some.
+pub fn error_in_revision(
+    method: Method,
+    error: ErrorObject,
+    from: Revision,
+    to: Revision,
+) -> ErrorObject {
+    translate::error(method, error, from, to)
 }
 
 /// A session of a gateway, as the server end of the connection knows it.

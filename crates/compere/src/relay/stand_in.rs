@@ -630,11 +630,10 @@ impl StandIn {
                     _ => Outcome::Written(result),
                 }
             }
-            Outcome::Error(mut error) => {
-                if error.code == code::RESOURCE_NOT_FOUND {
-                    error.code = self.revision.rules().resource_not_found_code;
-                }
-                error.into()
+            // Who answers may know the revision, or write as sessions do.
+            Outcome::Error(error) => {
+                let from = Revision::V2025_11_25;
+                translate::error(method, error, from, self.revision).into()
             }
             outcome => outcome,
         }

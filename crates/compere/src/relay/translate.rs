@@ -4,6 +4,7 @@ use compere_proto::Method;
 use compere_proto::Revision;
 use compere_proto::completion::CompleteParams;
 use compere_proto::elicitation::ElicitParams;
+use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::prompts::{GetPromptResult, ListPromptsResult};
 use compere_proto::resources::{
     ListResourceTemplatesResult, ListResourcesResult, ReadResourceResult,
@@ -12,6 +13,7 @@ use compere_proto::roots::ListRootsResult;
 use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
 use compere_proto::tools::{CallToolResult, ListToolsResult};
 use compere_proto::wire::project::Project;
+use compere_proto::wire::scan::member;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,6 +36,29 @@ pub(crate) fn result(method: Method, result: &str, revision: Revision) -> Outcom
         _ => None,
     };
     Outcome::Raw(text.unwrap_or_else(|| super::pass::on_one_line(result)))
+}
+
+/// An error from a side that speaks `from`, for one that speaks `to`.
+pub(crate) fn error(
+    method: Method,
+    mut error: ErrorObject,
+    from: Revision,
+    to: Revision,
+) -> ErrorObject {
+    let (there, here) = (
+        from.rules().resource_not_found_code,
+        to.rules().resource_not_found_code,
+    );
+    // Where the code says more than that, what is missing is named beside it.
+    let named = || {
+        let data = error.data.as_ref();
+        data.is_some_and(|data| member(data.get(), "uri").is_some())
+    };
+    let is_missing = error.code == there && (there == code::RESOURCE_NOT_FOUND || named());
+    if method == Method::ResourcesRead && is_missing {
+        error.code = here;
+    }
+    error
 }
 
 /// The params of a request to a side that speaks `revision`.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use compere::gateway::{Asked, in_revision};
+use compere::gateway::{Asked, error_in_revision, in_revision};
 use compere::model::{ErrorObject, code};
 use compere::proto::Method;
 use compere::text::escape_line;
@@ -187,6 +187,10 @@ impl Session {
                 let answer = self.mapped(server, answer);
                 let (from, to) = (running.revision(), asked.revision());
                 Ok(in_revision(asked.method(), answer, from, to))
+            }
+            Err(SendError::Refused(error)) => {
+                let (from, to) = (running.revision(), asked.revision());
+                Err(error_in_revision(asked.method(), *error, from, to))
             }
             Err(error) => self.failed(asked.method(), &running, error),
         }
