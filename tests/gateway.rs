@@ -703,4 +703,27 @@ async fn a_pipe_is_of_the_era_that_it_begins_with() {
     let mut codes = [next().await, next().await].map(|answer| answer["error"]["code"].as_i64());
     codes.sort();
     assert_eq!(codes, [None, Some(-32022)]);
+
+    // To ask who is there decides nothing.
+    let Door::Pipe {
+        mut lines,
+        mut writer,
+    } = Door::pipe(&server)
+    else {
+        unreachable!()
+    };
+    let before = stage.times("left");
+    let discover = request(1, "server/discover", json!({}), json!({}));
+    let all = format!("{discover}\n{discover}\n{initialize}\n{ready}\n{ping}\n");
+    writer.write_all(all.as_bytes()).await.unwrap();
+    let mut next = async || -> Value {
+        serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap()
+    };
+    for _ in 0..2 {
+        assert!(next().await["result"]["supportedVersions"].is_array());
+    }
+    assert_eq!(next().await["result"]["protocolVersion"], "2025-11-25");
+    assert_eq!(next().await["result"]["resultType"], "complete");
+    // What stood in for whoever asked is gone.
+    until("its end", || stage.times("left") == before + 1).await;
 }

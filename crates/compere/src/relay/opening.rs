@@ -7,12 +7,17 @@ use std::task::{Context, Poll};
 
 use compere_proto::connection::outgoing::IdSource;
 use compere_proto::connection::session::Session as Machine;
-use compere_proto::connection::{Output, Received};
-use compere_proto::{Limits, Moment};
+use compere_proto::connection::stateless::Envelope;
+use compere_proto::connection::{Inbound, Output, Received};
+use compere_proto::jsonrpc::ErrorObject;
+use compere_proto::{Limits, Method, Moment};
 
+use crate::driver::Started;
+use crate::driver::outcome::Outcome;
 use crate::error::{Error, Result, ServerLost};
 use crate::relay::{Opened, Opening};
 use crate::server::core::ServerCore;
+use crate::server::dispatch::Dispatch;
 use crate::transport::ByteStream;
 
 /// A stream of which something was read already.
@@ -28,7 +33,7 @@ const PIECE: usize = 4096;
 /// Reads up to `initialize` and connects to the server behind, or up to a request that needs none. What comes before it is answered as
 /// any server would. `None`: the client has left, or was told that there is no server.
 pub(crate) async fn read<S: ByteStream + Unpin>(
-    core: &ServerCore,
+    core: &Arc<ServerCore>,
     id: u64,
     principal: &Arc<str>,
     stream: S,
@@ -45,6 +50,8 @@ pub(crate) async fn read<S: ByteStream + Unpin>(
             return Ok(None);
         };
         if Opening::read(&line).is_some() {
+            // It is not who only asked who is there.
+            core.stand_ins.leave(id);
             return match Opened::by(core, id, principal, &line).await {
                 Ok(opened) => Ok(Some((early.again(line), opened))),
                 Err(answer) => {
@@ -56,6 +63,17 @@ pub(crate) async fn read<S: ByteStream + Unpin>(
         }
         let received = machine.receive(Moment::START, &line);
         match received {
+            // Who asks who is there may go on in either era.
+            Received::Stateless(inbound, envelope) if inbound.method == Method::Discover => {
+                let id_of_request = inbound.id.to_owned();
+                let revision = envelope.revision;
+                let outcome = discovered(core, id, principal, &mut machine, &inbound, envelope);
+                let outcome = outcome.await;
+                let mut answer = Vec::new();
+                outcome.encode(&mut answer, &id_of_request, revision, machine.head());
+                early.write(answer).await?;
+                continue;
+            }
             // Each of them stands by itself: there is nothing to wait for.
             Received::Stateless(..) => {
                 return Ok(Some((early.again(line), Opened::stateless(core, id))));
@@ -67,6 +85,33 @@ pub(crate) async fn read<S: ByteStream + Unpin>(
             if let Output::Send(message) = output {
                 early.write(message).await?;
             }
+        }
+    }
+}
+
+/// Who is there, for a client of which it is not known yet whether it wants a session.
+async fn discovered(
+    core: &Arc<ServerCore>,
+    id: u64,
+    principal: &Arc<str>,
+    machine: &mut Machine,
+    inbound: &Inbound<'_>,
+    envelope: Box<Envelope>,
+) -> Outcome {
+    let session = core.session(Opened::stateless(core, id), principal.clone());
+    let dispatch = Dispatch::new(session);
+    let mut envelope = Some(envelope);
+    let started = std::future::poll_fn(|context| {
+        let started = envelope.take().map(|envelope| {
+            dispatch.stateless(machine, Moment::START, inbound, envelope, true, context)
+        });
+        Poll::Ready(started)
+    });
+    match started.await {
+        None => ErrorObject::internal().into(),
+        Some(Started::Done(outcome) | Started::Answered(outcome, _)) => outcome,
+        Some(Started::Pending(mut work, call)) => {
+            std::future::poll_fn(|context| work.poll(context, Some(&call))).await
         }
     }
 }

@@ -54,12 +54,15 @@ pub(crate) async fn serve<S: ByteStream + Unpin>(
         return connection(&core, stream, principal, opened).run().await;
     }
     let read = tokio::select! {
-        read = opening::read(&core, id, &principal, stream) => read?,
-        () = core.stopping.notified() => None,
+        read = opening::read(&core, id, &principal, stream) => read,
+        () = core.stopping.notified() => Ok(None),
     };
     match read {
-        Some((stream, opened)) => connection(&core, stream, principal, opened).run().await,
-        None => Ok(()),
+        Ok(Some((stream, opened))) => connection(&core, stream, principal, opened).run().await,
+        ended => {
+            core.stand_ins.leave(id);
+            ended.map(|_| ())
+        }
     }
 }
 
