@@ -417,6 +417,24 @@ async fn a_model_uses_tools_in_a_round_as_it_may() {
     }
 }
 
+/// `roots/list` has nothing to say but its name, and some say only that.
+#[tokio::test(start_paused = true)]
+async fn a_question_needs_no_params() {
+    let builder = Client::builder("test", "1").roots([compere::model::Root::new("file:///a")]);
+    let (client, mut script) = modern_to(builder).await;
+    let calling = tokio::spawn(client.call("any", ()).into_future());
+    let call = script.next().await;
+    let questions = json!({"q": {"method": "roots/list"}});
+    let result = json!({"resultType": "input_required", "inputRequests": questions});
+    script.answer(&call, result).await;
+    let again = script.next().await;
+    let roots = &again["params"]["inputResponses"]["q"]["roots"];
+    assert_eq!(roots[0]["uri"], "file:///a", "{again}");
+    let done = json!({"resultType": "complete", "content": []});
+    script.answer(&again, done).await;
+    assert!(calling.await.unwrap().is_ok());
+}
+
 // E-430 E-433 E-434 E-435 E-436
 #[tokio::test(start_paused = true)]
 async fn cursors_are_sent_as_they_came_even_empty_ones() {

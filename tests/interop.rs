@@ -13,7 +13,8 @@ use compere::{Command, Revision};
 use compere_testkit::schema::Author;
 use compere_tests::compere;
 use compere_tests::ground::{
-    Heard, Watch, builder, connect, everything_of, everything_of_an_sdk, node, peer, script, text,
+    Heard, Watch, builder, connect, everything_in, everything_of, everything_of_an_sdk, node, peer,
+    script, text,
 };
 use serde_json::{Value, json};
 
@@ -114,6 +115,26 @@ async fn our_client_and_a_typescript_server_of_late_2024() {
     everything_of_an_sdk(server, Revision::V2024_11_05, true).await;
 }
 
+/// Servers of both eras on a pipe, and a client that speaks all, or only one of them.
+#[tokio::test]
+async fn our_client_and_servers_of_both_eras() {
+    let folder = peer("npm-sdk-2");
+    let path = folder.join("server_both.mjs");
+    std::fs::copy(script("server.mjs"), &path).unwrap();
+    let python = Command::new(peer("py-new/bin/python"))
+        .inherit_env(std::env::vars_os())
+        .arg(script("server_new.py"))
+        .arg("stdio");
+    for server in [node(&path).arg("stdio-both"), python] {
+        for (spoken, revision) in [
+            (&Revision::ALL[..], Revision::V2026_07_28),
+            (Revision::NEGOTIABLE, Revision::V2025_11_25),
+        ] {
+            everything_in(spoken, server.clone(), revision, true).await;
+        }
+    }
+}
+
 async fn late_2024_python(version: &str) {
     let command = Command::new(peer(&format!("{version}/bin/python")))
         .inherit_env(std::env::vars_os())
@@ -158,7 +179,7 @@ async fn foreign_client(program: &Path, script: &Path) {
     );
     let watch = Watch::new();
     let log = std::fs::read_to_string(&wire_log).unwrap();
-    assert!(log.lines().count() > 60, "{log}");
+    assert!(log.lines().count() > 40, "{log}");
     for line in log.lines() {
         let (mark, message) = line.split_at(2);
         watch.see(Author::Server, mark == "> ", message);
@@ -175,6 +196,15 @@ async fn typescript_client(version: &str) {
 #[tokio::test]
 async fn the_newest_typescript_client_and_our_server() {
     typescript_client("npm-sdk-new").await;
+}
+
+#[tokio::test]
+async fn clients_without_a_session_and_our_server() {
+    let folder = peer("npm-sdk-2");
+    let client = folder.join("client_both.mjs");
+    std::fs::copy(script("client_both.mjs"), &client).unwrap();
+    foreign_client(Path::new("node"), &client).await;
+    foreign_client(&peer("py-new/bin/python"), &script("client_both.py")).await;
 }
 
 #[tokio::test]

@@ -53,6 +53,15 @@ async fn our_client_and_the_newest_typescript_2_server() {
     everything_of_an_sdk(server.url.as_str(), Revision::V2025_11_25, true).await;
 }
 
+/// Both eras at one address, and a client that speaks all.
+#[tokio::test]
+async fn our_client_and_a_typescript_2_server_of_both_eras() {
+    let server = typescript_server("npm-sdk-2", "http-both").await;
+    for spoken in [&[Revision::V2026_07_28][..], &Revision::ALL] {
+        everything_in(spoken, server.url.as_str(), Revision::V2026_07_28, true).await;
+    }
+}
+
 #[tokio::test]
 async fn our_client_and_python_servers_of_late_2024() {
     for (folder, reads_tokens) in [("py-1.0.0", false), ("py-1.1.3", true)] {
@@ -142,6 +151,13 @@ async fn the_newest_typescript_2_client_and_our_server() {
 async fn python_clients_of_late_2024_and_our_server() {
     python_client("py-1.0.0", "client_old.py", "sse").await;
     python_client("py-1.1.3", "client_old.py", "sse").await;
+}
+
+#[tokio::test]
+async fn clients_without_a_session_and_our_server() {
+    let (_, client) = node("npm-sdk-2", "client_both.mjs");
+    foreign_client(Path::new("node"), &client, "http").await;
+    python_client("py-new", "client_both.py", "http").await;
 }
 
 // B-PROM-01

@@ -298,15 +298,9 @@ pub async fn everything_in(
     assert_eq!(progress.failed(), !reads_tokens);
     let expected: &[f64] = if reads_tokens { &[1.0, 2.0, 3.0] } else { &[] };
     assert_eq!(*steps.lock().unwrap(), expected);
-    // The scripts ask live, which the SDKs do in sessions only.
-    if revision.era() == Era::Handshake {
-        assert_eq!(text(&client, "sample", json!({})).await, "4");
-        assert!(
-            text(&client, "roots", json!({}))
-                .await
-                .contains("file:///home/ada")
-        );
-    }
+    assert_eq!(text(&client, "sample", json!({})).await, "4");
+    let roots = text(&client, "roots", json!({})).await;
+    assert!(roots.contains("file:///home/ada"), "{roots}");
     if revision.era() == Era::Stateless {
         // Nobody is sent what they did not ask for.
         client.set_level(LoggingLevel::Warning).await.unwrap();
@@ -347,10 +341,8 @@ pub async fn everything_in(
     client.set_level(LoggingLevel::Error).await.unwrap();
     let elsewhere = Root::new("file:///elsewhere");
     client.set_roots(vec![elsewhere]).unwrap();
-    if revision.era() == Era::Handshake {
-        let roots = text(&client, "roots", json!({})).await;
-        assert!(roots.contains("file:///elsewhere"), "{roots}");
-    }
+    let roots = text(&client, "roots", json!({})).await;
+    assert!(roots.contains("file:///elsewhere"), "{roots}");
     client.close().await.unwrap();
     watch.assert_clean();
 }

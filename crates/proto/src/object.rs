@@ -322,6 +322,12 @@ impl RawJson {
         RawValue::from_string(text.into()).map(Self)
     }
 
+    /// `{}`.
+    pub fn empty_object() -> Self {
+        RawValue::from_string("{}".to_owned())
+            .map_or_else(|_| Self(RawValue::NULL.to_owned()), Self)
+    }
+
     /// The JSON text.
     pub fn get(&self) -> &str {
         self.0.get()

@@ -3,6 +3,7 @@
 //
 // node server.mjs stdio
 // node server.mjs sse|http      listens on a free port of this machine and prints the URL
+// node server.mjs stdio-both|http-both     2.x only: both eras
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -45,6 +46,9 @@ on("tools/list", "ListToolsRequestSchema", async ({ params }) => {
 });
 on("tools/call", "CallToolRequestSchema", async ({ params }, extra) => {
   // In the newer lines what belongs to a call goes with the call.
+  // Without a session what is asked is the answer, and the call comes again with what was said.
+  const brought = extra?.mcpReq?.envelope ? (extra.mcpReq.inputResponses ?? {}) : undefined;
+  const round = (question) => second.inputRequired({ inputRequests: { answer: question } });
   const notify = extra?.sendNotification ?? extra?.mcpReq?.notify ?? ((note) => server.notification(note));
   switch (params.name) {
     case "echo":
@@ -58,6 +62,12 @@ on("tools/call", "CallToolRequestSchema", async ({ params }, extra) => {
       }
       return text("done");
     case "sample": {
+      if (brought) {
+        const messages = [{ role: "user", content: { type: "text", text: "2 + 2?" } }];
+        return brought.answer
+          ? text(brought.answer.content.text)
+          : round(second.inputRequired.createMessage({ messages, maxTokens: 10 }));
+      }
       const answer = await ask(
         {
           method: "sampling/createMessage",
@@ -71,11 +81,20 @@ on("tools/call", "CallToolRequestSchema", async ({ params }, extra) => {
       return text(answer.content.text);
     }
     case "roots": {
+      if (brought) {
+        return brought.answer
+          ? text(brought.answer.roots.map((root) => root.uri).join(" "))
+          : round(second.inputRequired.listRoots());
+      }
       const { roots } = await ask({ method: "roots/list" }, "ListRootsResultSchema");
       return text(roots.map((root) => root.uri).join(" "));
     }
     case "log":
-      await server.sendLoggingMessage({ level: "warning", data: { disk: 93 } });
+      if (brought) {
+        await notify({ method: "notifications/message", params: { level: "warning", data: { disk: 93 } } });
+      } else {
+        await server.sendLoggingMessage({ level: "warning", data: { disk: 93 } });
+      }
       return text("logged");
     default:
       throw new Error("no such tool");
@@ -132,7 +151,27 @@ const eventStore = {
   },
 };
 
-if (kind === "stdio") {
+if (kind === "stdio-both") {
+  const { serveStdio } = await import("@modelcontextprotocol/server/stdio");
+  serveStdio(() => {
+    const server = make();
+    // Something changes all the time.
+    const changes = setInterval(
+      () => server.sendResourceUpdated({ uri: "test://text" }).catch(() => {}),
+      50,
+    );
+    server.onclose = () => clearInterval(changes);
+    return server;
+  });
+} else if (kind === "http-both") {
+  const { toNodeHandler } = await import("@modelcontextprotocol/node");
+  const handler = second.createMcpHandler(make);
+  setInterval(() => handler.notify.resourceUpdated("test://text"), 50);
+  const listener = createServer(toNodeHandler(handler));
+  listener.listen(0, "127.0.0.1", () => {
+    console.log(`http://127.0.0.1:${listener.address().port}/mcp`);
+  });
+} else if (kind === "stdio") {
   const from = second ?? (await import("@modelcontextprotocol/sdk/server/stdio.js"));
   await make().connect(new from.StdioServerTransport());
 } else {

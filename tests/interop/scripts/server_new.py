@@ -1,14 +1,17 @@
 """A server made with the newest official Python SDK.
 
+python server_new.py stdio
 python server_new.py http      listens on a free port of this machine and prints the URL
 """
 
 import asyncio
 import socket
+import sys
 
 import mcp_types as types
 import uvicorn
 from mcp.server.lowlevel.server import Server
+from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http import EventMessage, EventStore
 
 
@@ -43,6 +46,15 @@ async def list_tools(context, params):
     )
 
 
+def question(name):
+    if name == "roots":
+        return types.ListRootsRequest()
+    content = types.TextContent(type="text", text="2 + 2?")
+    message = types.SamplingMessage(role="user", content=content)
+    params = types.CreateMessageRequestParams(messages=[message], max_tokens=10)
+    return types.CreateMessageRequest(params=params)
+
+
 async def call_tool(context, params):
     session = context.session
     related = {"related_request_id": context.request_id}
@@ -52,6 +64,15 @@ async def call_tool(context, params):
         for progress in (1, 2, 3):
             await session.report_progress(progress, 3)
         return text("done")
+    # Without a session what is asked is the answer, and the call comes again with what was said.
+    is_modern = context.protocol_version >= "2026-07-28"
+    brought = (params.input_responses or {}).get("answer")
+    if is_modern and params.name in ("sample", "roots"):
+        if brought is None:
+            return types.InputRequiredResult(input_requests={"answer": question(params.name)})
+        if params.name == "sample":
+            return text(brought.content.text)
+        return text(" ".join(str(root.uri) for root in brought.roots))
     if params.name == "sample":
         message = types.SamplingMessage(
             role="user", content=types.TextContent(type="text", text="2 + 2?")
@@ -115,6 +136,10 @@ server = Server(
 
 
 async def main() -> None:
+    if sys.argv[1] == "stdio":
+        async with stdio_server() as (read, write):
+            await server.run(read, write, server.create_initialization_options())
+        return
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()

@@ -294,8 +294,13 @@ pub fn missing_extension(identifier: &str) -> ErrorObject {
 pub struct InputRequest {
     /// `elicitation/create`, `sampling/createMessage` or `roots/list`.
     pub method: String,
-    /// Its params.
+    /// Its params; none count as empty ones.
+    #[serde(default = "no_params")]
     pub params: RawJson,
+}
+
+fn no_params() -> RawJson {
+    RawJson::empty_object()
 }
 
 impl InputRequest {
