@@ -179,7 +179,7 @@ impl Handling {
 pub(crate) struct Work {
     pub(crate) handling: Handling,
     /// For log lines.
-    pub(crate) name: Box<str>,
+    pub(crate) name: Arc<str>,
 }
 
 impl Work {

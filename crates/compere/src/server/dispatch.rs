@@ -549,7 +549,9 @@ impl Dispatch {
         let task = request.task.clone();
         let call = Call::new(&self.session, &name, arguments, None, request);
         let handler = &registered.tool.handler;
-        let begun = guarded(&name, || Handling::Tool(handler.call(&call)));
+        let begun = guarded(registered.name.clone(), || {
+            Handling::Tool(handler.call(&call))
+        });
         match (task, as_task) {
             (Some(task), _) => self.start_task(&task, begun, &call),
             (None, AsTask::Never) => start(begun, &call, context),
@@ -695,7 +697,7 @@ impl Dispatch {
                 Err(error) => error.into(),
             }),
             _ => {
-                let name: Box<str> = "tasks/result".into();
+                let name: Arc<str> = "tasks/result".into();
                 let handling = Handling::Other(Box::pin(task.result(request.route)));
                 let waiting = Request {
                     route: request.route,
@@ -749,7 +751,7 @@ impl Dispatch {
             return Started::Done(error.into());
         }
         let call = Call::new(&self.session, &name, arguments, None, request);
-        let begun = guarded(&name, || {
+        let begun = guarded(&*name, || {
             let future = (prompt.handler)(&call);
             let name: Box<str> = name.as_ref().into();
             Handling::Other(Box::pin(async move {
@@ -806,7 +808,7 @@ impl Dispatch {
             return Started::Done(error.into());
         }
         let call = Call::new(&self.session, &uri, arguments, Some(&uri), request);
-        let begun = guarded(&uri, || {
+        let begun = guarded(uri.as_str(), || {
             let future = handler(&call, mime_type.as_deref());
             let name: Box<str> = uri.as_str().into();
             Handling::Other(Box::pin(async move {
@@ -1040,13 +1042,11 @@ fn prompt_arguments(
 }
 
 /// Calls the handler behind the panic boundary: a function may panic before its first await.
-fn guarded(name: &str, begin: impl FnOnce() -> Handling) -> Begun {
+fn guarded(name: impl Into<Arc<str>>, begin: impl FnOnce() -> Handling) -> Begun {
+    let name = name.into();
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(begin)) {
-        Ok(handling) => Ok(Work {
-            handling,
-            name: name.into(),
-        }),
-        Err(panic) => Err(panicked(name, panic.as_ref())),
+        Ok(handling) => Ok(Work { handling, name }),
+        Err(panic) => Err(panicked(&name, panic.as_ref())),
     }
 }
 

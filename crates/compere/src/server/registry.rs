@@ -218,6 +218,8 @@ fn parse_cursor<T: Listed>(cursor: &str) -> Result<u64, ErrorObject> {
 /// starts or, if it wants so, when they are first needed.
 pub(crate) struct RegisteredTool {
     pub(crate) tool: ServerTool,
+    /// Its name once more, for whoever works on a call of it.
+    pub(crate) name: Arc<str>,
     limits: Arc<Limits>,
     prepared: OnceLock<Prepared>,
 }
@@ -234,6 +236,7 @@ impl RegisteredTool {
     fn new(tool: ServerTool, limits: &Arc<Limits>) -> Result<Self, String> {
         tool.check_name(limits)?;
         Ok(Self {
+            name: tool.definition.name.as_str().into(),
             tool,
             limits: limits.clone(),
             prepared: OnceLock::new(),

@@ -176,7 +176,7 @@ pub(crate) fn request(
             && method.exists_in(revision)
     });
     let method = known.ok_or_else(|| Rejection::new(ErrorObject::method_not_found(name)))?;
-    let envelope = Envelope::read(params, served).map_err(Rejection::new)?;
+    let envelope = Envelope::of(meta, Some(revision), served).map_err(Rejection::new)?;
     if let Some(headers) = headers {
         check_name(method, headers.name, params)?;
     }

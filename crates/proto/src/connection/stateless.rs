@@ -6,7 +6,9 @@
 //! yet; a server speaks this era only when it is told to.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -82,8 +84,16 @@ pub struct Envelope {
 impl Envelope {
     /// Reads and checks the envelope of a request; `supported` are the versions that are served.
     pub fn read(params: &Params<'_>, supported: &[Revision]) -> Result<Self, ErrorObject> {
-        let meta = params
-            .node("_meta")
+        Self::of(params.node("_meta"), None, supported)
+    }
+
+    /// The same from the metadata, where the revision may be known already.
+    pub(crate) fn of(
+        meta: Option<Node<'_>>,
+        known: Option<Revision>,
+        supported: &[Revision],
+    ) -> Result<Self, ErrorObject> {
+        let meta = meta
             .filter(|meta| meta.kind() == Kind::Object)
             .ok_or_else(|| missing("_meta"))?;
         let (mut version, mut capabilities, mut info, mut level) = (None, None, None, None);
@@ -100,7 +110,10 @@ impl Envelope {
         let version = version.ok_or_else(|| missing(PROTOCOL_VERSION))?;
         let capabilities = capabilities.ok_or_else(|| missing(CLIENT_CAPABILITIES))?;
         Ok(Self {
-            revision: Self::revision(&version, supported)?,
+            revision: match known {
+                Some(revision) => revision,
+                None => Self::revision(&version, supported)?,
+            },
             client_capabilities: match capabilities.as_json() {
                 // What most say that only call tools.
                 "{}" => ClientCapabilities::new(),
@@ -377,6 +390,9 @@ pub struct CacheHint {
     pub scope: CacheScope,
 }
 
+/// Looks for metadata; prepared once, which costs more than to look.
+static META: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"_meta\""));
+
 /// What every result of a server says besides what was asked.
 #[derive(Debug, Clone, Default)]
 pub struct Head {
@@ -421,7 +437,7 @@ impl Head {
         let place = complete.len();
         serde_json::to_writer(&mut *complete, result)?;
         let written = complete.get(place..).unwrap_or_default();
-        if memchr::memmem::find(written, b"\"_meta\"").is_some() {
+        if META.find(written).is_some() {
             let result = String::from_utf8_lossy(written).into_owned();
             complete.truncate(start);
             self.write(complete, &result, is_cacheable);

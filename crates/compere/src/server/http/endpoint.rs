@@ -24,8 +24,8 @@ use crate::server::http::HttpOptions;
 use crate::server::http::bearer::{self, Principal};
 use crate::server::http::body::{Body, Events, Tapped};
 use crate::server::http::guard::{
-    EVENT_STREAM, Guard, LAST_EVENT_ID, PROTOCOL_VERSION, Refused, SESSION_ID, accepts, empty,
-    head_fits, is_json, is_known_method, json, single,
+    EVENT_STREAM, Guard, LAST_EVENT_ID, PROTOCOL_VERSION, Refused, SESSION_ID, Seen, accepts,
+    empty, head_fits, is_json, is_known_method, json, single,
 };
 use crate::server::http::old::NotTaken;
 use crate::server::http::session::{HttpSession, Posted};
@@ -175,13 +175,14 @@ impl Endpoint {
         B::Error: std::fmt::Display,
     {
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
-        let fits = head_fits(&head.headers, self.core.options.limits.header_bytes);
-        let admitted = fits.and_then(|()| self.options.guard.admit(&head.headers, authority));
+        let seen = Seen::new(&head.headers);
+        let fits = head_fits(&seen, self.core.options.limits.header_bytes);
+        let admitted = fits.and_then(|()| self.options.guard.admit(&seen, authority));
         let origin = match admitted {
             Ok(origin) => origin.cloned(),
             Err(refused) => return refused.into_response(),
         };
-        let mut response = match self.route(head, body).await {
+        let mut response = match self.route(head, &seen, body).await {
             Ok(response) => response,
             Err(refused) => bearer::challenge(refused),
         };
@@ -202,7 +203,12 @@ impl Endpoint {
         (path == &*old.posts).then_some(Place::OldPosts)
     }
 
-    async fn route<B>(&self, head: &Parts, body: B) -> Result<Response<Body>, Refused>
+    async fn route<B>(
+        &self,
+        head: &Parts,
+        seen: &Seen<'_>,
+        body: B,
+    ) -> Result<Response<Body>, Refused>
     where
         B: http_body::Body + Send,
         B::Data: Send,
@@ -220,10 +226,11 @@ impl Endpoint {
         let principal = self.principal(head)?;
         match (place, &head.method) {
             (Place::Endpoint, &Method::POST) => {
-                is_json(&head.headers)?;
-                accepts(&head.headers, &["application/json", "text/event-stream"])?;
-                let body = self.read(&head.headers, body).await?;
-                let stateless = self.post_stateless(&head.headers, &principal, &body.bytes);
+                is_json(seen)?;
+                let kinds = ["application/json", "text/event-stream"];
+                accepts(&head.headers, seen, &kinds)?;
+                let body = self.read(seen, body).await?;
+                let stateless = self.post_stateless(&head.headers, seen, &principal, &body.bytes);
                 if let Some(response) = stateless.await {
                     return Ok(response);
                 }
@@ -236,19 +243,19 @@ impl Endpoint {
             }
             (Place::Endpoint, _) if !self.has_handshake() => Err(WRONG_METHOD),
             (Place::Endpoint, &Method::GET) => {
-                accepts(&head.headers, &["text/event-stream"])?;
+                accepts(&head.headers, seen, &["text/event-stream"])?;
                 Box::pin(self.stream(&head.headers, &principal)).await
             }
             (Place::Endpoint, &Method::DELETE) => {
                 Box::pin(self.end_session(&head.headers, &principal)).await
             }
             (Place::OldStream, &Method::GET) => {
-                accepts(&head.headers, &["text/event-stream"])?;
+                accepts(&head.headers, seen, &["text/event-stream"])?;
                 Box::pin(self.connect_old(&principal)).await
             }
             (Place::OldPosts, &Method::POST) => {
-                is_json(&head.headers)?;
-                let body = self.read(&head.headers, body).await?;
+                is_json(seen)?;
+                let body = self.read(seen, body).await?;
                 Box::pin(self.post_old(head.uri.query(), &principal, &body.bytes)).await
             }
             _ => Err(WRONG_METHOD),
@@ -278,16 +285,17 @@ impl Endpoint {
     }
 
     /// Reads a body within its bounds: one that says or turns out to be larger is refused.
-    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Held<'_>, Refused>
+    async fn read<B>(&self, seen: &Seen<'_>, body: B) -> Result<Held<'_>, Refused>
     where
         B: http_body::Body + Send,
         B::Data: Send,
         B::Error: std::fmt::Display,
     {
         let limits = &self.core.options.limits;
-        let announced = single(headers, &header::CONTENT_LENGTH)?
-            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|announced| announced > limits.message_bytes) {
+        if seen
+            .announced()
+            .is_some_and(|announced| announced > limits.message_bytes)
+        {
             return Err(TOO_LARGE);
         }
         let mut held = Held::new(&self.bytes);

@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use compere_proto::connection::classify::Headers;
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::revision::UnreadableId;
 use compere_proto::wire::encode;
@@ -30,6 +31,80 @@ pub(crate) struct Guard {
     pub(crate) any_host: bool,
     /// Scheme, name and port, as browsers write them.
     pub(crate) origins: Vec<String>,
+}
+
+/// The headers that every request is judged by, found in one pass: to look each of them up would cost more
+/// than all the rest of the judgement.
+#[derive(Debug, Default)]
+pub(crate) struct Seen<'h> {
+    bytes: usize,
+    host: Option<&'h HeaderValue>,
+    origin: Option<&'h HeaderValue>,
+    content_type: Option<&'h HeaderValue>,
+    content_length: Option<&'h HeaderValue>,
+    accept: Option<&'h HeaderValue>,
+    /// One of these stands twice that may stand once.
+    is_doubled: bool,
+    accepts_more: bool,
+    is_encoded: bool,
+    has_transfer_encoding: bool,
+    /// What belongs to the protocol.
+    pub(crate) of_protocol: Headers<'h>,
+}
+
+impl<'h> Seen<'h> {
+    pub(crate) fn new(headers: &'h HeaderMap) -> Self {
+        let mut seen = Self::default();
+        let of_protocol = &mut seen.of_protocol;
+        for (name, value) in headers {
+            let name = name.as_str();
+            seen.bytes += name.len() + value.len();
+            let place = match name {
+                "host" => &mut seen.host,
+                "origin" => &mut seen.origin,
+                "content-type" => &mut seen.content_type,
+                "content-length" => &mut seen.content_length,
+                "accept" => {
+                    seen.accepts_more |= seen.accept.is_some();
+                    seen.accept = Some(value);
+                    continue;
+                }
+                "content-encoding" => {
+                    seen.is_encoded = true;
+                    continue;
+                }
+                "transfer-encoding" => {
+                    seen.has_transfer_encoding = true;
+                    continue;
+                }
+                "mcp-session-id" => {
+                    of_protocol.has_session = true;
+                    continue;
+                }
+                name if name.starts_with("mcp-") => {
+                    let place = match name {
+                        "mcp-protocol-version" => &mut of_protocol.protocol_version,
+                        "mcp-method" => &mut of_protocol.method,
+                        "mcp-name" => &mut of_protocol.name,
+                        _ => continue,
+                    };
+                    of_protocol.is_ambiguous |= place.is_some();
+                    // What is no text agrees with nothing.
+                    *place = Some(value.to_str().unwrap_or("\u{0}"));
+                    continue;
+                }
+                _ => continue,
+            };
+            seen.is_doubled |= place.is_some();
+            *place = Some(value);
+        }
+        seen
+    }
+
+    /// The length that the body is said to have.
+    pub(crate) fn announced(&self) -> Option<usize> {
+        self.content_length?.to_str().ok()?.parse().ok()
+    }
 }
 
 /// Why a request is not let in.
@@ -79,10 +154,13 @@ impl Guard {
     /// is one, for the answer to name.
     pub(crate) fn admit<'h>(
         &self,
-        headers: &'h HeaderMap,
+        seen: &Seen<'h>,
         authority: Option<&str>,
     ) -> Result<Option<&'h HeaderValue>, Refused> {
-        let host = single(headers, &header::HOST)?;
+        if seen.is_doubled {
+            return Err(DOUBLED);
+        }
+        let host = seen.host;
         if host.is_none() && authority.is_none() {
             return Err(Refused::new(StatusCode::BAD_REQUEST, "Host is missing"));
         }
@@ -93,7 +171,7 @@ impl Guard {
         if !self.any_host && !named.all(|name| self.is_own_host(name)) {
             return Err(FOREIGN_HOST);
         }
-        let Some(origin) = single(headers, &header::ORIGIN)? else {
+        let Some(origin) = seen.origin else {
             return Ok(None);
         };
         let allowed = origin.to_str().is_ok_and(|text| self.is_own_origin(text));
@@ -188,12 +266,14 @@ pub(crate) fn single<'h>(
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (first, None) => Ok(first),
-        _ => Err(Refused::new(
-            StatusCode::BAD_REQUEST,
-            "A header stands twice that may stand once",
-        )),
+        _ => Err(DOUBLED),
     }
 }
+
+const DOUBLED: Refused = Refused::new(
+    StatusCode::BAD_REQUEST,
+    "A header stands twice that may stand once",
+);
 
 /// The name without its port; `None` if what stands there is no port.
 fn without_port(host: &str) -> Option<&str> {
@@ -213,7 +293,9 @@ fn without_port(host: &str) -> Option<&str> {
 }
 
 fn is_loopback(name: &str) -> bool {
-    name.eq_ignore_ascii_case("localhost")
+    // What most write, before all that it could be.
+    name == "127.0.0.1"
+        || name.eq_ignore_ascii_case("localhost")
         || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -226,14 +308,14 @@ pub(crate) fn is_known_method(method: &Method) -> bool {
 }
 
 /// The body must say that it is JSON: no page can send that elsewhere without being asked first.
-pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Refused> {
-    if headers.contains_key(header::CONTENT_ENCODING) {
+pub(crate) fn is_json(seen: &Seen<'_>) -> Result<(), Refused> {
+    if seen.is_encoded {
         return Err(Refused::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "The body must not be compressed",
         ));
     }
-    let given = single(headers, &header::CONTENT_TYPE)?;
+    let given = seen.content_type;
     if given.is_some_and(|value| value == "application/json") {
         return Ok(());
     }
@@ -268,21 +350,15 @@ fn is_refused(range: &str) -> bool {
 }
 
 /// The head of a request within its bound.
-pub(crate) fn head_fits(headers: &HeaderMap, limit: usize) -> Result<(), Refused> {
-    let bytes: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
-    if bytes > limit {
+pub(crate) fn head_fits(seen: &Seen<'_>, limit: usize) -> Result<(), Refused> {
+    if seen.bytes > limit {
         return Err(Refused::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "The headers are too large",
         ));
     }
     // What follows such a request on its connection is anyone's guess.
-    if headers.contains_key(header::TRANSFER_ENCODING)
-        && headers.contains_key(header::CONTENT_LENGTH)
-    {
+    if seen.has_transfer_encoding && seen.content_length.is_some() {
         return Err(Refused::new(
             StatusCode::BAD_REQUEST,
             "The body has two lengths",
@@ -292,16 +368,17 @@ pub(crate) fn head_fits(headers: &HeaderMap, limit: usize) -> Result<(), Refused
 }
 
 /// Does the client take all of these? One that does not say takes anything.
-pub(crate) fn accepts(headers: &HeaderMap, wanted: &[&str]) -> Result<(), Refused> {
+pub(crate) fn accepts(
+    headers: &HeaderMap,
+    seen: &Seen<'_>,
+    wanted: &[&str],
+) -> Result<(), Refused> {
     // What official clients send.
     let usual = |value: &HeaderValue| value == "application/json, text/event-stream";
-    if headers.get(header::ACCEPT).is_some_and(usual) {
+    if seen.accept.is_none_or(usual) && !seen.accepts_more {
         return Ok(());
     }
-    let mut given = headers.get_all(header::ACCEPT).iter().peekable();
-    if given.peek().is_none() {
-        return Ok(());
-    }
+    let given = headers.get_all(header::ACCEPT).iter();
     let ranges: Vec<&str> = given
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))

@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use compere_proto::wire::tape::Node;
 use compere_proto::{Error as ProtocolError, Method, Moment, Revision};
 use http::header::{HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
+use memchr::memmem::Finder;
 use tokio::time::{Instant, Sleep};
 
 use crate::driver::call::{self, CallShared, Work};
@@ -42,7 +43,7 @@ use crate::server::core::ServerCore;
 use crate::server::dispatch::{Conversation, Dispatch};
 use crate::server::http::body::{Body, Events};
 use crate::server::http::endpoint::{Endpoint, NONE};
-use crate::server::http::guard::{empty, json};
+use crate::server::http::guard::{Seen, empty, json};
 use crate::server::http::streams::frame;
 use crate::server::session::{LOCAL, SessionShared};
 use crate::transport::tap::Direction;
@@ -96,25 +97,9 @@ fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or("\u{0}")
 }
 
-/// What the headers say, in one pass: to look each of them up would cost more.
-fn headers(map: &HeaderMap) -> Headers<'_> {
-    let mut headers = Headers::default();
-    for (name, value) in map {
-        let place = match name.as_str() {
-            "mcp-protocol-version" => &mut headers.protocol_version,
-            "mcp-method" => &mut headers.method,
-            "mcp-name" => &mut headers.name,
-            "mcp-session-id" => {
-                headers.has_session = true;
-                continue;
-            }
-            _ => continue,
-        };
-        headers.is_ambiguous |= place.is_some();
-        *place = Some(text(value));
-    }
-    headers
-}
+/// What is looked for in what may be of either era: prepared once, which costs more than to look.
+static CLAIM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(VERSION_KEY));
+static DISCOVER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("server/discover"));
 
 /// Could this be of the stateless era? Most of what is not is known without reading it twice.
 fn may_be_stateless(headers: &Headers<'_>, body: &[u8], served: &[Revision]) -> bool {
@@ -128,8 +113,9 @@ fn may_be_stateless(headers: &Headers<'_>, body: &[u8], served: &[Revision]) -> 
     };
     headers.protocol_version.is_some_and(claims)
         || !speaks(Era::Handshake)
-        || memchr::memmem::find(body, VERSION_KEY.as_bytes()).is_some()
-        || memchr::memmem::find(body, b"server/discover").is_some()
+        || CLAIM.find(body).is_some()
+        // Within a session it is a method that is not there.
+        || !headers.has_session && DISCOVER.find(body).is_some()
 }
 
 impl Endpoint {
@@ -137,12 +123,13 @@ impl Endpoint {
     pub(crate) async fn post_stateless(
         &self,
         map: &HeaderMap,
+        seen: &Seen<'_>,
         principal: &Arc<str>,
         body: &[u8],
     ) -> Option<Response<Body>> {
         let config = self.core.session_config();
-        let headers = headers(map);
-        if !may_be_stateless(&headers, body, &config.served) {
+        let headers = &seen.of_protocol;
+        if !may_be_stateless(headers, body, &config.served) {
             return None;
         }
         let limits = &self.core.options.limits;
@@ -156,7 +143,7 @@ impl Endpoint {
                 return Some(self.refuse(malformed.id.as_ref(), 400, &error));
             }
         };
-        let route = classify::classify(&message, Some(&headers), &config.served);
+        let route = classify::classify(&message, Some(headers), &config.served);
         if matches!(route, Ok(Route::Session)) {
             SCANNER.set(Some(scanner));
             return None;
