@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use compere_tests::compere;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(compere())
@@ -102,6 +102,12 @@ fn results_are_data_and_words_are_words() {
         serde_json::from_str(&ok(&["tools", "--json", "--on", "everything"])).unwrap();
     assert!(tools["tools"].as_array().unwrap().len() > 10);
     let info: Value = serde_json::from_str(&ok(&["info", "--json", "--on", "everything"])).unwrap();
+    let hint = &info["cacheHints"]["tools"];
+    assert_eq!(
+        *hint,
+        json!({"ttlMs": 0, "cacheScope": "private"}),
+        "{info}"
+    );
     assert_eq!(info["protocolVersion"], "2026-07-28");
     assert_eq!(info["era"], "stateless");
     assert!(ok(&["tools", "--on", "everything"]).contains("echo message=string"));

@@ -67,3 +67,34 @@ mod block_3 {
         Ok(())
     }
 }
+
+mod block_4 {
+    use compere::client::cache::{CacheMode, CacheScope, ResultCache};
+    use compere::prelude::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn works() -> compere::Result<()> {
+        let server = Server::new("slow", "1.0.0")
+            .cache(Duration::from_secs(60), CacheScope::Private)
+            .resource(resource_fn("test://text", "text", || async {
+                "plain text"
+            }));
+        // One cache for several clients: what is private is shared only where both act for the same principal.
+        let cache = ResultCache::new();
+        let client = Client::builder("app", "1.0.0")
+            .cache(&cache, "ada")
+            .connect(server)
+            .await?;
+        client.read("test://text").await?;
+        client.read("test://text").await?; // Not asked for again.
+        client.read_in(CacheMode::Refresh, "test://text").await?;
+        let fresh = client
+            .resources()
+            .cache(CacheMode::Bypass)
+            .collect()
+            .await?;
+        assert_eq!((fresh.len(), cache.len()), (1, 1));
+        Ok(())
+    }
+}

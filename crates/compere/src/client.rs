@@ -1,6 +1,7 @@
 //! Clients: connect to a server, use what it offers, answer what it asks.
 
 pub mod answer;
+pub mod cache;
 pub mod call;
 pub mod era;
 pub mod list;
@@ -15,6 +16,7 @@ pub(crate) mod tasks;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ use compere_proto::completion::{
 use compere_proto::connection::discovery::Discovered;
 use compere_proto::connection::session::{PingPlan, Session as Machine, SessionConfig};
 use compere_proto::elicitation::{ElicitAction, ElicitParams, ElicitResult, UrlElicitation};
-use compere_proto::error::{Misuse, PeerIncompatible, PeerMisbehaved};
+use compere_proto::error::{Misuse, PeerIncompatible};
 use compere_proto::lifecycle::{DiscoverResult, Implementation};
 use compere_proto::logging::{LogMessage, LoggingLevel, SetLevelParams};
 use compere_proto::object::RawJson;
@@ -42,7 +44,6 @@ use compere_proto::roots::Root;
 use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
 use compere_proto::tasks::{ListTasksResult, Task};
 use compere_proto::tools::{ListToolsResult, Tool};
-use compere_proto::wire::decode::without_position;
 use compere_proto::wire::project::Project;
 use compere_proto::{Era, Limits, Method, Revision};
 use serde::Serialize;
@@ -50,8 +51,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::client::answer::{Answering, Changed, ClientSide, Handlers, Refusal, Roots, boxed};
+use crate::client::cache::{CacheMode, ResultCache, Share};
 use crate::client::call::CallTool;
 use crate::client::era::{EraMemory, Verdict};
 use crate::client::list::List;
@@ -62,7 +65,7 @@ use crate::client::rounds::RoundOptions;
 use crate::client::task::TaskHandle;
 use crate::driver::Driver;
 use crate::driver::outbox::Item;
-use crate::driver::peer::{Agreed, Peer, RequestOptions};
+use crate::driver::peer::{Agreed, Peer, RequestOptions, decoded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::relay::front::Front;
 use crate::server::Server;
@@ -87,6 +90,7 @@ struct ClientInner {
     promises: Arc<Promises>,
     answering: Answering,
     listening: Arc<Listening>,
+    share: Option<Share>,
     ended: watch::Receiver<Option<Result<()>>>,
 }
 
@@ -108,6 +112,8 @@ pub struct ClientBuilder {
     offer: Option<Revision>,
     verdict: Option<Verdict>,
     memory: Option<EraMemory>,
+    /// What is kept, and for whom.
+    cache: Option<(ResultCache, Arc<str>)>,
 }
 
 /// Something that a client can connect to.
@@ -245,6 +251,23 @@ impl ClientBuilder {
     pub fn revisions(mut self, revisions: &[Revision]) -> Self {
         self.revisions = revisions.to_vec();
         self.revisions.sort_unstable();
+        self
+    }
+
+    /// What servers allow to be kept goes here, for this principal: whoever the client acts for, by its
+    /// token for example. Clients that share a cache have what is public of a server, and what is private
+    /// where both act for the same principal. Without this each client has a cache of its own, while it
+    /// lives. A server is told apart by what its target is: the address, or the program with its arguments.
+    #[must_use]
+    pub fn cache(mut self, cache: &ResultCache, principal: impl Into<Arc<str>>) -> Self {
+        self.cache = Some((cache.clone(), principal.into()));
+        self
+    }
+
+    /// Keeps nothing, whatever servers allow.
+    #[must_use]
+    pub fn without_cache(mut self) -> Self {
+        self.cache = None;
         self
     }
 
@@ -453,7 +476,17 @@ impl ClientBuilder {
         connected
     }
 
-    async fn open(self, target: impl Target) -> Result<Client> {
+    async fn open(mut self, target: impl Target) -> Result<Client> {
+        static NAMELESS: AtomicU64 = AtomicU64::new(0);
+        let share = self.cache.take().map(|(cache, principal)| Share {
+            cache,
+            principal,
+            // What has no name is like no other.
+            server: target.identity().map_or_else(
+                || format!("\0{}", NAMELESS.fetch_add(1, Ordering::Relaxed)).into(),
+                Arc::from,
+            ),
+        });
         let stream = target.open(&self.limits)?;
         let peer = Peer::new(Arc::new(self.limits.clone()));
         let roots = Arc::new(Roots::default());
@@ -475,6 +508,7 @@ impl ClientBuilder {
             answering: answering.clone(),
             promises: promises.clone(),
             listening: listening.clone(),
+            share: share.clone(),
             ready: Some(ready),
         };
         let machine = Machine::client(config, peer.ids.clone());
@@ -490,6 +524,7 @@ impl ClientBuilder {
             promises,
             answering,
             listening,
+            share,
             ended,
         };
         match is_ready.await {
@@ -590,6 +625,7 @@ impl Client {
             offer: None,
             verdict: None,
             memory: None,
+            cache: Some((ResultCache::new(), "".into())),
         }
     }
 
@@ -648,14 +684,14 @@ impl Client {
     /// The tools.
     pub fn tools(&self) -> List<Tool> {
         let (promises, limits) = (self.inner.promises.clone(), self.peer().limits.clone());
-        List::seen_by::<ListToolsResult>(self.peer().clone(), move |tools| {
+        List::seen_by::<ListToolsResult>(self.peer().clone(), self.share(), move |tools| {
             promises.learn(tools, &limits);
         })
     }
 
     /// The tasks that the server keeps for us (only 2025-11-25).
     pub fn tasks(&self) -> List<Task> {
-        List::new::<ListTasksResult>(self.peer().clone())
+        List::new::<ListTasksResult>(self.peer().clone(), None)
     }
 
     /// A handle on a task whose id is known.
@@ -665,17 +701,17 @@ impl Client {
 
     /// The prompts.
     pub fn prompts(&self) -> List<Prompt> {
-        List::new::<ListPromptsResult>(self.peer().clone())
+        List::new::<ListPromptsResult>(self.peer().clone(), self.share())
     }
 
     /// The resources.
     pub fn resources(&self) -> List<Resource> {
-        List::new::<ListResourcesResult>(self.peer().clone())
+        List::new::<ListResourcesResult>(self.peer().clone(), self.share())
     }
 
     /// The resource templates.
     pub fn resource_templates(&self) -> List<ResourceTemplate> {
-        List::new::<ListResourceTemplatesResult>(self.peer().clone())
+        List::new::<ListResourceTemplatesResult>(self.peer().clone(), self.share())
     }
 
     /// Gets a prompt. Cancel safety: dropping the future withdraws the request.
@@ -689,10 +725,40 @@ impl Client {
         self.request(Method::PromptsGet, params).await
     }
 
-    /// Reads a resource. Cancel safety: dropping the future withdraws the request.
+    /// Reads a resource, or takes what was kept of it if the server allowed that and it is fresh. Cancel
+    /// safety: dropping the future withdraws the request.
     pub async fn read(&self, uri: impl Into<String>) -> Result<ReadResourceResult> {
-        self.request(Method::ResourcesRead, ResourceParams::new(uri))
-            .await
+        self.read_in(CacheMode::Use, uri).await
+    }
+
+    /// The same, saying what may come from what was kept.
+    pub async fn read_in(
+        &self,
+        mode: CacheMode,
+        uri: impl Into<String>,
+    ) -> Result<ReadResourceResult> {
+        let uri = uri.into();
+        let method = Method::ResourcesRead;
+        let Some(share) = self.share() else {
+            return self.request(method, ResourceParams::new(uri)).await;
+        };
+        if let Some(kept) = share.get(mode, method, &uri) {
+            return decoded(method, &kept);
+        }
+        let asked = Instant::now();
+        let was_at_once = Arc::new(AtomicBool::new(false));
+        let params = ResourceParams::new(uri.as_str());
+        let text = self.text_in_rounds(method, &params, &was_at_once).await?;
+        if was_at_once.load(Ordering::Relaxed) {
+            share.keep(mode, method, &uri, asked, &text);
+        }
+        decoded(method, &text)
+    }
+
+    /// What of the cache is ours, where servers say what may be kept.
+    fn share(&self) -> Option<Share> {
+        let share = self.inner.share.clone();
+        share.filter(|_| self.peer().is_stateless())
     }
 
     /// Asks to be told when a resource changes.
@@ -835,29 +901,33 @@ impl Client {
         method: Method,
         params: &P,
     ) -> Result<R> {
+        let text = self.text_in_rounds(method, params, &Arc::default()).await?;
+        decoded(method, &text)
+    }
+
+    /// The text of a result, and whether it took no round to get it.
+    async fn text_in_rounds<P: Serialize>(
+        &self,
+        method: Method,
+        params: &P,
+        was_at_once: &Arc<AtomicBool>,
+    ) -> Result<Box<str>> {
         let params = serde_json::to_string(params).map_err(|error| {
             compere_proto::Error::from(Misuse::NotSerializable(error.to_string()))
         })?;
         let answering = &self.inner.answering;
         let send = || {
-            rounds::send(
-                self.peer(),
-                answering,
-                method,
-                &params,
-                RoundOptions::default(),
-            )
+            let options = RoundOptions {
+                was_at_once: Some(was_at_once.clone()),
+                ..RoundOptions::default()
+            };
+            rounds::send(self.peer(), answering, method, &params, options)
         };
-        let result = match send().await {
+        match send().await {
             // Nothing is done twice by asking twice for these.
-            Err(error) if *error.kind() == ErrorKind::AnswerLost => send().await?,
-            sent => sent?,
-        };
-        serde_json::from_str(&result).map_err(|error| {
-            let why = without_position(&error).into_owned();
-            let fault = PeerMisbehaved::ResultDoesNotFit(method, why);
-            compere_proto::Error::from(fault).into()
-        })
+            Err(error) if *error.kind() == ErrorKind::AnswerLost => send().await,
+            sent => sent,
+        }
     }
 
     /// Is the connection over?

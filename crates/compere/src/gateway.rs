@@ -445,8 +445,8 @@ impl Client {
                 .filter(|asked| asked.wants_progress())
                 .map(|asked| pass::progress(&asked.call, false));
             let options = RoundOptions {
-                timeout: None,
                 on_progress,
+                ..RoundOptions::default()
             };
             return self.pass_in_rounds(method, params, options).await;
         }

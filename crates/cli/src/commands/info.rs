@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use compere::Client;
+use compere::client::cache::{CacheHint, CacheScope};
+use compere::client::list::List;
 use compere::proto::Era;
 use compere::serde_json::json;
 
@@ -18,7 +20,7 @@ pub(crate) async fn run(info: Info) -> Result<ExitCode, Failure> {
     let line = ProgressLine::on_stderr();
     with_client(&info.connection, &line, async |client| {
         if info.connection.json {
-            return output::json(&json!({
+            let mut shown = json!({
                 "protocolVersion": client.revision().as_str(),
                 "era": match client.revision().era() {
                     Era::Handshake => "handshake",
@@ -27,7 +29,16 @@ pub(crate) async fn run(info: Info) -> Result<ExitCode, Failure> {
                 "serverInfo": client.server_info(),
                 "capabilities": client.server_capabilities(),
                 "instructions": client.instructions(),
-            }));
+            });
+            if client.revision().era() == Era::Stateless {
+                let hints = Offered::by(client).await?.hints;
+                let hints = hints.into_iter().map(|(what, hint)| {
+                    let scope = hint.scope.as_str();
+                    (what, json!({"ttlMs": hint.ttl_ms, "cacheScope": scope}))
+                });
+                shown["cacheHints"] = hints.collect();
+            }
+            return output::json(&shown);
         }
         output::text(&describe(client).await?)
     })
@@ -54,32 +65,30 @@ async fn describe(client: &Client) -> Result<String, Failure> {
     let Some(capabilities) = client.server_capabilities() else {
         return Ok(text);
     };
-    if capabilities.tools.is_some() {
-        let names = names(
-            client
-                .tools()
-                .collect()
-                .await?
-                .into_iter()
-                .map(|tool| tool.name),
-        );
-        let _ = writeln!(text, "tools: {names}");
+    let offered = Offered::by(client).await?;
+    if let Some(tools) = offered.tools {
+        let _ = writeln!(text, "tools: {}", names(&tools));
     }
-    if capabilities.prompts.is_some() {
-        let prompts = client.prompts().collect().await?;
-        let names = names(prompts.into_iter().map(|prompt| prompt.name));
-        let _ = writeln!(text, "prompts: {names}");
+    if let Some(prompts) = offered.prompts {
+        let _ = writeln!(text, "prompts: {}", names(&prompts));
     }
-    if let Some(resources) = &capabilities.resources {
-        let count = client.resources().collect().await?.len();
-        let templates = client.resource_templates().collect().await?;
-        let names = names(templates.into_iter().map(|template| template.uri_template));
-        let subscribe = if resources.subscribe == Some(true) {
-            ", can be subscribed to"
-        } else {
-            ""
+    if let Some((count, templates)) = offered.resources {
+        let resources = capabilities.resources.as_ref();
+        let subscribe = match resources.and_then(|resources| resources.subscribe) {
+            Some(true) => ", can be subscribed to",
+            _ => "",
         };
+        let names = names(&templates);
         let _ = writeln!(text, "resources: {count}{subscribe}\ntemplates: {names}");
+    }
+    if revision.era() == Era::Stateless {
+        let kept = offered.hints.iter().filter(|(_, hint)| hint.ttl_ms > 0);
+        let kept: Vec<String> = kept.map(|(what, hint)| shown(what, hint)).collect();
+        let kept = match kept.is_empty() {
+            true => "nothing".to_owned(),
+            false => kept.join(", "),
+        };
+        let _ = writeln!(text, "may be kept: {kept}");
     }
     if capabilities.logging.is_some() {
         let _ = writeln!(text, "sends log messages");
@@ -90,8 +99,69 @@ async fn describe(client: &Client) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn names(names: impl Iterator<Item = String>) -> String {
-    let names: Vec<String> = names.map(|name| escape_line(&name)).collect();
+/// What there is, and how long each list may be kept.
+#[derive(Default)]
+struct Offered {
+    tools: Option<Vec<String>>,
+    prompts: Option<Vec<String>>,
+    /// How many, and the templates.
+    resources: Option<(usize, Vec<String>)>,
+    hints: Vec<(String, CacheHint)>,
+}
+
+impl Offered {
+    async fn by(client: &Client) -> Result<Self, Failure> {
+        let mut offered = Self::default();
+        let Some(capabilities) = client.server_capabilities() else {
+            return Ok(offered);
+        };
+        if capabilities.tools.is_some() {
+            let tools = offered.all("tools", client.tools()).await?;
+            offered.tools = Some(tools.into_iter().map(|tool| tool.name).collect());
+        }
+        if capabilities.prompts.is_some() {
+            let prompts = offered.all("prompts", client.prompts()).await?;
+            offered.prompts = Some(prompts.into_iter().map(|prompt| prompt.name).collect());
+        }
+        if capabilities.resources.is_some() {
+            let resources = offered.all("resources", client.resources()).await?;
+            let templates = offered.all("templates", client.resource_templates());
+            let templates = templates.await?.into_iter();
+            let templates = templates.map(|template| template.uri_template).collect();
+            offered.resources = Some((resources.len(), templates));
+        }
+        Ok(offered)
+    }
+
+    async fn all<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        mut list: List<T>,
+    ) -> Result<Vec<T>, Failure> {
+        let mut all = Vec::new();
+        while let Some(item) = list.next().await {
+            all.push(item?);
+        }
+        let hint = list.hint().map(|hint| (what.to_owned(), hint));
+        self.hints.extend(hint);
+        Ok(all)
+    }
+}
+
+fn shown(what: &str, hint: &CacheHint) -> String {
+    let time = match hint.ttl_ms {
+        short @ ..1_000 => format!("{short} ms"),
+        long => format!("{} s", long / 1_000),
+    };
+    let by = match hint.scope {
+        CacheScope::Public => ", by anyone",
+        CacheScope::Private => "",
+    };
+    format!("{what} ({time}{by})")
+}
+
+fn names(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| escape_line(name)).collect();
     if names.is_empty() {
         return "none".to_owned();
     }

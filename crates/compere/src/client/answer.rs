@@ -18,6 +18,7 @@ use compere_proto::wire::scan::Params;
 use compere_proto::{Method, Moment};
 use tokio::sync::oneshot;
 
+use crate::client::cache::Share;
 use crate::client::listen::Listening;
 use crate::client::pages::Pages;
 use crate::client::promises::Promises;
@@ -115,6 +116,7 @@ pub(crate) struct ClientSide {
     pub(crate) answering: Answering,
     pub(crate) promises: Arc<Promises>,
     pub(crate) listening: Arc<Listening>,
+    pub(crate) share: Option<Share>,
     /// Told when the handshake is done, or that it never will be.
     pub(crate) ready: Option<oneshot::Sender<Result<()>>>,
 }
@@ -134,6 +136,10 @@ impl Listener for ClientSide {
         );
         if is_heard_of && self.peer.is_stateless() && !self.listening.counts(params) {
             return;
+        }
+        if let Some(share) = self.share.as_ref().filter(|_| is_heard_of) {
+            let uri = (method == Method::ResourcesUpdated).then(|| params.get_str("uri"));
+            share.changed(method, uri.flatten().as_deref());
         }
         let handlers = &self.answering.handlers;
         if let Some(ahead) = &handlers.ahead {

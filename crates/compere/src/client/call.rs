@@ -172,7 +172,7 @@ impl CallTool {
         if kept.is_err() && peer.is_stateless() {
             // Nobody may have told us that the promise is another one now.
             let (learns, limits) = (promises.clone(), peer.limits.clone());
-            let tools = List::seen_by::<ListToolsResult>(peer.clone(), move |tools| {
+            let tools = List::seen_by::<ListToolsResult>(peer.clone(), None, move |tools| {
                 learns.learn(tools, &limits);
             });
             if tools.collect().await.is_ok() {
@@ -198,6 +198,7 @@ impl CallTool {
         let options = RoundOptions {
             timeout: self.options.timeout,
             on_progress: self.options.on_progress,
+            ..RoundOptions::default()
         };
         let result = rounds::send(&self.peer, &self.answering, method, &params, options).await?;
         let result = serde_json::from_str(&result).map_err(|error| {

@@ -8,6 +8,7 @@
 //! Spec: <https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/mrtr>
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -36,6 +37,8 @@ type Shared = Arc<Mutex<OnProgress>>;
 pub(crate) struct RoundOptions {
     pub(crate) timeout: Option<Option<Duration>>,
     pub(crate) on_progress: Option<OnProgress>,
+    /// Told when the answer came without any round: only then it is one that may be kept.
+    pub(crate) was_at_once: Option<Arc<AtomicBool>>,
 }
 
 /// Sends a request, answers what the server asks, and gives the text of the result. `params` is the text
@@ -64,7 +67,12 @@ pub(crate) async fn send(
         });
         let result = pending.await?;
         let asked = match ResultKind::of(&result) {
-            ResultKind::Complete => return Ok(without_server(&result)),
+            ResultKind::Complete => {
+                if let Some(was_at_once) = options.was_at_once.filter(|_| sent == params) {
+                    was_at_once.store(true, Ordering::Relaxed);
+                }
+                return Ok(without_server(&result));
+            }
             ResultKind::InputRequired(asked) if method.row().may_ask => asked,
             ResultKind::Other(kind)
                 if kind == "task" && method == Method::ToolsCall && answering.handlers.tasks =>

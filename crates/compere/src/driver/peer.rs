@@ -231,19 +231,30 @@ impl PendingRequest {
 
     /// Waits for the answer and decodes it.
     pub(crate) async fn decode<R: DeserializeOwned>(self, method: Method) -> Result<R> {
+        let text = self.complete(method).await?;
+        decoded(method, &text)
+    }
+
+    /// Waits for the answer, which has to be a complete result.
+    pub(crate) async fn complete(self, method: Method) -> Result<Box<str>> {
         let is_stateless = matches!(&self.abandon, Some((_, peer)) if peer.head.get().is_some());
-        let raw = self.await?;
+        let text = self.await?;
         if is_stateless {
-            match ResultKind::of(&raw) {
+            match ResultKind::of(&text) {
                 ResultKind::Complete => {}
                 kind => return Err(unexpected(method, &kind)),
             }
         }
-        serde_json::from_str(&raw).map_err(|error| {
-            let why = without_position(&error).into_owned();
-            ProtocolError::from(PeerMisbehaved::ResultDoesNotFit(method, why)).into()
-        })
+        Ok(text)
     }
+}
+
+/// A result as what it has to be.
+pub(crate) fn decoded<R: DeserializeOwned>(method: Method, text: &str) -> Result<R> {
+    serde_json::from_str(text).map_err(|error| {
+        let why = without_position(&error).into_owned();
+        ProtocolError::from(PeerMisbehaved::ResultDoesNotFit(method, why)).into()
+    })
 }
 
 impl Future for PendingRequest {
