@@ -42,6 +42,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     println!("building (dist profile, fat LTO)");
     run_cargo(only != Some("http"))?;
     let mut report = String::from("# Measurements\n");
+    // What counts instructions leaves its log there.
+    let folder = root().join("target/bench");
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     if only.is_none_or(|only| only == "stdio") {
         report.push_str(&over_stdio(rounds)?);
     }
@@ -53,8 +56,6 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         println!("{host}");
         report.push_str(&host);
     }
-    let folder = root().join("target/bench");
-    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     std::fs::write(folder.join("report.md"), report).map_err(|error| error.to_string())
 }
 
