@@ -341,3 +341,50 @@ async fn a_way_on_that_is_gone_begins_anew() {
     refuse(&mut script, &page, -32603).await;
     assert!(third.await.unwrap().is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_and_a_call_say_for_themselves() {
+    let minute = Duration::from_secs(60);
+    let by_call = |context: Context| async move {
+        context.keep(Duration::from_secs(120), CacheScope::Public);
+        // Said once.
+        context.keep(Duration::ZERO, CacheScope::Private);
+        "by the call"
+    };
+    let server = Server::new("kept", "1")
+        .resource(resource_fn("test://server", "server", || async {
+            "by the server"
+        }))
+        .resource(
+            resource_fn("test://own", "own", || async { "by itself" })
+                .cache(minute, CacheScope::Public),
+        )
+        .resource(resource_fn("test://call", "call", by_call).cache(minute, CacheScope::Private))
+        .resource(
+            template_fn("test://item/{id}", "item", || async { "by the template" })
+                .cache(minute * 3, CacheScope::Private),
+        );
+    let heard: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let hears = heard.clone();
+    let target = Tapped::new(server, move |direction, line: &[u8]| {
+        let message: Value = serde_json::from_slice(line).unwrap();
+        if direction == Direction::Received && message["result"]["contents"].is_array() {
+            hears.lock().unwrap().push(message["result"].clone());
+        }
+    });
+    let client = builder().connect(target).await.unwrap();
+    for (uri, ttl, scope) in [
+        ("test://server", 0, "private"),
+        ("test://own", 60_000, "public"),
+        ("test://call", 120_000, "public"),
+        ("test://item/1", 180_000, "private"),
+    ] {
+        client.read(uri).await.unwrap();
+        let result = heard.lock().unwrap().pop().unwrap();
+        assert_eq!(result["ttlMs"], ttl, "{uri}");
+        assert_eq!(result["cacheScope"], scope, "{uri}");
+    }
+    assert!(heard.lock().unwrap().is_empty());
+    client.read("test://own").await.unwrap();
+    assert!(heard.lock().unwrap().is_empty());
+}

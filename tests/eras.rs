@@ -262,7 +262,7 @@ fn metadata_of_a_result_stays() {
         (json!({"_meta": {key: "mine"}}), json!({key: "mine"})),
     ] {
         for cacheable in [true, false] {
-            let written = head.complete(&result.to_string(), cacheable);
+            let written = head.complete(&result.to_string(), cacheable.then_some(head.cache));
             let read: Value = serde_json::from_slice(&written).unwrap();
             let mut wanted = result.clone();
             wanted["resultType"] = json!("complete");

@@ -112,6 +112,8 @@ pub struct ClientBuilder {
     offer: Option<Revision>,
     verdict: Option<Verdict>,
     memory: Option<EraMemory>,
+    /// What is said of each extension.
+    extensions: BTreeMap<String, RawJson>,
     /// What is kept, and for whom.
     cache: Option<(ResultCache, Arc<str>)>,
 }
@@ -251,6 +253,20 @@ impl ClientBuilder {
     pub fn revisions(mut self, revisions: &[Revision]) -> Self {
         self.revisions = revisions.to_vec();
         self.revisions.sort_unstable();
+        self
+    }
+
+    /// Declares an extension and what there is to say of it: an object. What it means is yours; the protocol
+    /// only carries it, from 2026-07-28 on. What a server declares is in
+    /// [`ServerCapabilities::extension`]. Settings that are no object are left out.
+    #[must_use]
+    pub fn extension(mut self, identifier: impl Into<String>, settings: impl Serialize) -> Self {
+        match RawJson::from_value(&settings) {
+            Ok(settings) if settings.is_object() => {
+                self.extensions.insert(identifier.into(), settings);
+            }
+            _ => tracing::error!("what is said of an extension is no object: it is left out"),
+        }
         self
     }
 
@@ -559,9 +575,13 @@ impl ClientBuilder {
             let said = [("form", forms && urls), ("url", urls)];
             capabilities.elicitation = Some(parts(&said));
         }
+        let mut extensions = self.extensions.clone();
         if self.handlers.tasks {
-            let extensions = serde_json::json!({ compere_proto::tasks::EXTENSION: {} });
-            capabilities.extensions = Some(extensions.into());
+            let identifier = compere_proto::tasks::EXTENSION.to_owned();
+            extensions.insert(identifier, RawJson::empty_object());
+        }
+        if !extensions.is_empty() {
+            capabilities.extensions = RawJson::from_value(&extensions).ok();
         }
         if let Some(ahead) = &self.handlers.ahead {
             capabilities = ahead.capabilities();
@@ -625,6 +645,7 @@ impl Client {
             offer: None,
             verdict: None,
             memory: None,
+            extensions: BTreeMap::new(),
             cache: Some((ResultCache::new(), "".into())),
         }
     }

@@ -49,6 +49,8 @@ pub mod model {
     pub use compere_proto::sampling::*;
     pub use compere_proto::tasks::*;
     pub use compere_proto::tools::*;
+    pub use compere_proto::trace::{InvalidTrace, TraceContext};
+    pub use compere_proto::ui::{UiCsp, UiResource, UiTool, UiVisibility};
     pub use compere_proto::uri_template::{UriTemplate, Value as TemplateValue};
 }
 

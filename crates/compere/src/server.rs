@@ -24,6 +24,7 @@ pub(crate) mod tasks;
 pub(crate) mod texts;
 pub mod tools;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -33,8 +34,11 @@ use compere_proto::connection::session::PingPlan;
 use compere_proto::connection::stateless::{CacheHint, CacheScope};
 use compere_proto::icon::Icon;
 use compere_proto::lifecycle::Implementation;
+use compere_proto::object::RawJson;
 use compere_proto::tools::CallToolResult;
+use compere_proto::ui;
 use compere_proto::{Limits, Revision};
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -48,7 +52,7 @@ use crate::server::listen::EventBus;
 use crate::server::prompts::IntoPrompt;
 use crate::server::registry::{CompletionKey, CompletionReferenceKey, Registry};
 use crate::server::reply::ToolError;
-use crate::server::resources::{IntoResource, ResourceOrTemplate};
+use crate::server::resources::{IntoResource, ResourceOrTemplate, hint};
 use crate::server::seal::StateKey;
 use crate::server::session::Session;
 use crate::server::tools::{IntoTool, ServerTool, ToolRequest, ToolService};
@@ -85,6 +89,7 @@ impl Server {
                 limits: Limits::default(),
                 page_size: PAGE_SIZE,
                 cache: CacheHint::default(),
+                extensions: BTreeMap::new(),
                 state_keys: Vec::new(),
                 event_bus: None,
                 ping: None,
@@ -252,14 +257,24 @@ impl Server {
         self
     }
 
+    /// Declares an extension and what there is to say of it: an object. What it means is yours; the protocol
+    /// only carries it, from 2026-07-28 on. What a client declares is in
+    /// [`Context::client_extension`]. `settings` that are no object make the server not start.
+    #[must_use]
+    pub fn extension(mut self, identifier: impl Into<String>, settings: impl Serialize) -> Self {
+        // What cannot be written is no object either; the start says so.
+        let settings = RawJson::from_value(&settings);
+        let settings = settings.unwrap_or_else(|_| RawJson::from(serde_json::Value::Null));
+        self.options.extensions.insert(identifier.into(), settings);
+        self
+    }
+
     /// How long clients of 2026-07-28 may keep lists, resources and what the server says of itself, and
-    /// whether others may have them too. By default they are stale at once and for the client alone.
+    /// whether others may have them too. A resource may say otherwise ([`ServerResource::cache`](resources::ServerResource::cache)), and so may
+    /// who reads it ([`Context::keep`]). By default they are stale at once and for the client alone.
     #[must_use]
     pub fn cache(mut self, fresh: Duration, scope: CacheScope) -> Self {
-        self.options.cache = CacheHint {
-            ttl_ms: u64::try_from(fresh.as_millis()).unwrap_or(u64::MAX),
-            scope,
-        };
+        self.options.cache = hint(fresh, scope);
         self
     }
 
@@ -382,6 +397,11 @@ impl Server {
         if self.options.revisions.is_empty() {
             return Err(Error::setup("a server speaks at least one revision"));
         }
+        let mut extensions = self.options.extensions.iter();
+        if let Some((name, _)) = extensions.find(|(_, settings)| !settings.is_object()) {
+            let why = format!("what is said of the extension {name:?} is no object");
+            return Err(Error::setup(why));
+        }
         let tools: Vec<ServerTool> = self
             .tools
             .into_iter()
@@ -401,6 +421,7 @@ impl Server {
             .and_then(|registry| registry.with_prompts(self.prompts))
             .and_then(|registry| registry.with_resources(self.resources, limits))
             .map_err(Error::setup)?;
+        check_interfaces(&registry)?;
         for (key, _) in &self.completers {
             check_completion(&registry, key)?;
         }
@@ -465,6 +486,36 @@ fn missing_in(
     of_prompts
         .chain(of_resources)
         .find_map(|needed| tools::missing_state(needed, states))
+}
+
+/// Every interface that a tool names is a resource of the server.
+fn check_interfaces(registry: &Registry) -> Result<()> {
+    for tool in registry.tools.iter() {
+        let definition = &tool.tool.definition;
+        let Some(uri) = definition.ui().and_then(|ui| ui.resource_uri) else {
+            continue;
+        };
+        let name = &definition.name;
+        if !uri.starts_with(ui::SCHEME) {
+            let why =
+                format!("the interface {uri:?} of the tool {name:?} does not begin with ui://");
+            return Err(Error::setup(why));
+        }
+        let is_there = registry
+            .resources
+            .iter()
+            .any(|resource| resource.definition.uri == uri)
+            || registry.templates.iter().any(|template| {
+                let template = template.template.as_ref();
+                template.is_ok_and(|template| template.matches(&uri).is_some())
+            });
+        if !is_there {
+            let why =
+                format!("the interface {uri:?} of the tool {name:?} is no resource of the server");
+            return Err(Error::setup(why));
+        }
+    }
+    Ok(())
 }
 
 fn check_completion(registry: &Registry, key: &CompletionKey) -> Result<()> {

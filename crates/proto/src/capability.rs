@@ -99,9 +99,19 @@ impl ClientCapabilities {
     pub fn has_extension(&self, identifier: &str) -> bool {
         has(self.extensions.as_ref(), identifier)
     }
+
+    /// What it says of this extension, as JSON.
+    pub fn extension(&self, identifier: &str) -> Option<&str> {
+        member(self.extensions.as_ref()?.get(), identifier)
+    }
 }
 
 impl ServerCapabilities {
+    /// What it says of this extension (from 2026-07-28), as JSON; `None` if it has not got it.
+    pub fn extension(&self, identifier: &str) -> Option<&str> {
+        member(self.extensions.as_ref()?.get(), identifier)
+    }
+
     /// Can tools be called as tasks (only 2025-11-25)?
     pub fn takes_tool_tasks(&self) -> bool {
         let requests = self.tasks.as_ref().filter(|tasks| tasks.is_object());

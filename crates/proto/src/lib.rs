@@ -34,6 +34,8 @@ pub mod roots;
 pub mod sampling;
 pub mod tasks;
 pub mod tools;
+pub mod trace;
+pub mod ui;
 pub mod uri_template;
 
 pub mod connection;

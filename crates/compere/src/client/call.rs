@@ -12,6 +12,7 @@ use compere_proto::object::{Meta, RawJson};
 use compere_proto::progress::ProgressParams;
 use compere_proto::tasks::{CreateTaskResult, TaskMetadata};
 use compere_proto::tools::{CallToolParams, ListToolsResult};
+use compere_proto::trace::TraceContext;
 use compere_proto::wire::decode::without_position;
 use serde::Serialize;
 
@@ -42,6 +43,7 @@ pub struct CallTool {
     answering: Answering,
     /// Worked on as a task, and kept for so long.
     task: Option<Option<Duration>>,
+    trace: Option<TraceContext>,
 }
 
 impl CallTool {
@@ -60,6 +62,7 @@ impl CallTool {
             arguments: RawJson::from_value(arguments).map_err(|error| error.to_string()),
             options: RequestOptions::default(),
             task: None,
+            trace: None,
         }
     }
 
@@ -78,6 +81,12 @@ impl CallTool {
     /// Asks for progress and calls this with each. It runs inside the connection: be quick.
     pub fn on_progress(mut self, on_progress: impl FnMut(ProgressParams) + Send + 'static) -> Self {
         self.options.on_progress = Some(Box::new(on_progress) as OnProgress);
+        self
+    }
+
+    /// Says which trace the call belongs to.
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
         self
     }
 
@@ -132,10 +141,16 @@ impl CallTool {
             wish.ttl = keep.and_then(|keep| u64::try_from(keep.as_millis()).ok());
             params.task = Some(Box::new(wish));
         }
+        let trace = self.trace;
         Ok(self.peer.request(Method::ToolsCall, self.options, |id| {
+            let mut meta = Meta::default();
             if wants_progress {
-                params.meta = Some(Box::new(Meta::with_progress_token(id)));
+                meta = Meta::with_progress_token(id);
             }
+            if let Some(trace) = trace {
+                trace.write(&mut meta);
+            }
+            params.meta = (!meta.is_empty()).then(|| Box::new(meta));
             Some(params)
         }))
     }
@@ -215,6 +230,9 @@ impl CallTool {
         let mut params = CallToolParams::new(self.name.as_str());
         if arguments.get() != "null" {
             params.arguments = Some(arguments);
+        }
+        if let Some(trace) = &self.trace {
+            trace.write(params.meta.get_or_insert_default());
         }
         serde_json::to_string(&params).map_err(|error| unwritable(error.to_string()))
     }

@@ -12,10 +12,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use compere_proto::connection::progress_gate::ProgressGate;
-use compere_proto::connection::stateless::InputRequired;
+use compere_proto::connection::stateless::{CacheHint, InputRequired};
 use compere_proto::jsonrpc::{ErrorObject, ProgressToken};
 use compere_proto::object::RawJson;
 use compere_proto::tools::CallToolResult;
+use compere_proto::trace::TraceContext;
 use tokio::sync::Notify;
 
 use crate::driver::outcome::Outcome;
@@ -39,6 +40,10 @@ pub(crate) struct CallShared {
     extension_task: OnceLock<Arc<TaskEntry>>,
     /// What it listens for, if that is what it is for.
     listener: OnceLock<Arc<Subscription>>,
+    /// The trace that it belongs to.
+    pub(crate) trace: OnceLock<Box<TraceContext>>,
+    /// How long what it reads may be kept.
+    pub(crate) kept: OnceLock<CacheHint>,
     /// Results of effects that happen once.
     once: Mutex<BTreeMap<String, RawJson>>,
     gate: Mutex<ProgressGate>,
@@ -62,6 +67,8 @@ impl CallShared {
             task,
             extension_task: OnceLock::new(),
             listener: OnceLock::new(),
+            trace: OnceLock::new(),
+            kept: OnceLock::new(),
             once: Mutex::default(),
             gate,
             finished: AtomicBool::new(false),

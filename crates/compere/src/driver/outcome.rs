@@ -1,7 +1,7 @@
 //! What becomes of a received request: one of the results of the protocol, or an error.
 
 use compere_proto::completion::CompleteResult;
-use compere_proto::connection::stateless::{Head, InputRequired};
+use compere_proto::connection::stateless::{CacheHint, Head, InputRequired};
 use compere_proto::elicitation::ElicitResult;
 use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::lifecycle::DiscoverResult;
@@ -23,7 +23,8 @@ use std::convert::Infallible;
 pub(crate) enum Outcome {
     CallTool(CallToolResult),
     GetPrompt(GetPromptResult),
-    ReadResource(ReadResourceResult),
+    /// With how long it may be kept, where the handler or its registration says so.
+    ReadResource(ReadResourceResult, Option<CacheHint>),
     Complete(CompleteResult),
     CreateMessage(CreateMessageResult),
     ListRoots(ListRootsResult),
@@ -61,19 +62,20 @@ impl Outcome {
         revision: Revision,
         head: &Head,
     ) {
-        let is_cacheable = matches!(
-            self,
-            Self::Page(_) | Self::ReadResource(_) | Self::Discover(_)
-        );
+        let kept = match &self {
+            Self::ReadResource(_, kept) => Some(kept.unwrap_or(head.cache)),
+            Self::Page(_) | Self::Discover(_) => Some(head.cache),
+            _ => None,
+        };
         let shape = Shape {
             revision,
             head,
-            is_cacheable,
+            kept,
         };
         let written = match self {
             Self::CallTool(result) => projected(buffer, id, &shape, result),
             Self::GetPrompt(result) => projected(buffer, id, &shape, result),
-            Self::ReadResource(result) => projected(buffer, id, &shape, result),
+            Self::ReadResource(result, _) => projected(buffer, id, &shape, result),
             Self::CreateMessage(result) => projected(buffer, id, &shape, result),
             Self::ListRoots(result) => projected(buffer, id, &shape, result),
             Self::Complete(result) => write(buffer, id, &shape, &result),
@@ -133,7 +135,7 @@ impl Outcome {
 struct Shape<'h> {
     revision: Revision,
     head: &'h Head,
-    is_cacheable: bool,
+    kept: Option<CacheHint>,
 }
 
 impl Shape<'_> {
@@ -141,7 +143,7 @@ impl Shape<'_> {
         // It was written by us.
         let result = std::str::from_utf8(result).unwrap_or("{}");
         let written: Result<(), Infallible> = encode::written_result(buffer, id, |buffer| {
-            self.head.write(buffer, result, self.is_cacheable);
+            self.head.write(buffer, result, self.kept);
             Ok(())
         });
         let Ok(()) = written;
@@ -166,11 +168,8 @@ fn write(
 ) -> Result<(), serde_json::Error> {
     match shape.revision.era() {
         Era::Handshake => encode::result(buffer, id, result),
-        Era::Stateless => {
-            let is_cacheable = shape.is_cacheable;
-            encode::written_result(buffer, id, |buffer| {
-                shape.head.serialise(buffer, result, is_cacheable)
-            })
-        }
+        Era::Stateless => encode::written_result(buffer, id, |buffer| {
+            shape.head.serialise(buffer, result, shape.kept)
+        }),
     }
 }

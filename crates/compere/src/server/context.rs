@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use compere_proto::capability::{Capability, ClientCapabilities};
 use compere_proto::connection::progress_gate::Step;
-use compere_proto::connection::stateless::{self, InputRequest};
+use compere_proto::connection::stateless::{self, CacheScope, InputRequest};
 use compere_proto::elicitation::{
     ElicitAction, ElicitParams, ElicitResult, ElicitationCompleteParams, UrlElicitation,
 };
@@ -22,6 +22,7 @@ use compere_proto::pagination::Empty;
 use compere_proto::roots::{ListRootsResult, Root};
 use compere_proto::sampling::{CreateMessageParams, CreateMessageResult};
 use compere_proto::tasks::RELATED_TASK;
+use compere_proto::trace::TraceContext;
 use compere_proto::wire::decode::without_position;
 use compere_proto::wire::encode;
 use compere_proto::wire::project::Project;
@@ -38,6 +39,7 @@ use crate::server::deprecated::Deprecated;
 use crate::server::form::{self, Elicited};
 use crate::server::handle::ServerHandle;
 use crate::server::input::{Input, Known};
+use crate::server::resources::hint;
 use crate::server::session::{Session, SessionShared};
 use crate::server::tasks::TaskEntry;
 
@@ -84,6 +86,26 @@ impl Context {
             total,
             message: Some(message.into()),
         });
+    }
+
+    /// How long a client of 2026-07-28 may keep what this call reads, and whether others may have it too;
+    /// instead of what the resource or the server says. Does nothing where no resource is read, and after the
+    /// first time.
+    pub fn keep(&self, fresh: Duration, scope: CacheScope) {
+        let _ = self.call.kept.set(hint(fresh, scope));
+    }
+
+    /// What the client says of an extension with this request, as JSON (from 2026-07-28); `None` if it has not
+    /// got it. A tool that is worth nothing without can say so with [`ToolError::missing_extension`](crate::ToolError::missing_extension).
+    pub fn client_extension(&self, identifier: &str) -> Option<RawJson> {
+        let input = self.call.input.as_ref()?;
+        let settings = input.client_capabilities.extension(identifier)?;
+        RawJson::from_text(settings).ok()
+    }
+
+    /// The trace that the call belongs to, if the client says so in the form that W3C gives it. Untrusted.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.call.trace.get().map(|trace| &**trace)
     }
 
     fn report(&self, step: Step) {

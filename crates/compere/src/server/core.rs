@@ -1,6 +1,6 @@
 //! What all connections of one server share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
@@ -8,7 +8,9 @@ use compere_proto::capability::{ListCapability, ResourcesCapability, ServerCapab
 use compere_proto::connection::session::{PingPlan, SessionConfig};
 use compere_proto::connection::stateless::{CacheHint, Head};
 use compere_proto::lifecycle::Implementation;
+use compere_proto::object::RawJson;
 use compere_proto::tasks::TaskSupport;
+use compere_proto::ui;
 use compere_proto::{Era, Limits, Method, Revision};
 use serde_json::Map;
 use tokio::sync::Notify;
@@ -40,6 +42,8 @@ pub(crate) struct ServerOptions {
     pub(crate) limits: Limits,
     pub(crate) page_size: usize,
     pub(crate) cache: CacheHint,
+    /// What is said of each extension.
+    pub(crate) extensions: BTreeMap<String, RawJson>,
     pub(crate) state_keys: Vec<StateKey>,
     pub(crate) event_bus: Option<Arc<dyn EventBus>>,
     pub(crate) ping: Option<PingPlan>,
@@ -278,6 +282,20 @@ fn capabilities(options: &ServerOptions, registry: &Registry) -> ServerCapabilit
             "requests": {"tools": {"call": {}}},
         });
         capabilities.tasks = Some(tasks.into());
+    }
+    let mut extensions = options.extensions.clone();
+    if registry
+        .tools
+        .iter()
+        .any(|tool| tool.tool.definition.ui().is_some())
+    {
+        let nothing = RawJson::empty_object();
+        extensions
+            .entry(ui::EXTENSION.to_owned())
+            .or_insert(nothing);
+    }
+    if !extensions.is_empty() {
+        capabilities.extensions = RawJson::from_value(&extensions).ok();
     }
     if !registry.completers.is_empty() {
         capabilities.completions = Some(Map::new().into());

@@ -8,20 +8,22 @@ use compere_proto::capability::ServerCapabilities;
 use compere_proto::completion::{CompleteParams, CompleteResult, Completion};
 use compere_proto::connection::session::{Session as Machine, SessionConfig};
 use compere_proto::connection::stateless::{
-    Envelope, ListenParams, SERVER_INFO, input_responses, missing_extension,
+    CacheHint, Envelope, ListenParams, SERVER_INFO, input_responses, missing_extension,
 };
 use compere_proto::connection::{Inbound, classify};
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::lifecycle::DiscoverResult;
-use compere_proto::object::Meta;
+use compere_proto::object::{Meta, RawJson};
 use compere_proto::resources::ResourceParams;
 use compere_proto::tasks::{self, CreateTaskResult, TaskMetadata, TaskSupport};
+use compere_proto::trace::TraceContext;
 use compere_proto::wire::decode::{decode, without_position};
 use compere_proto::wire::header::Mirrored;
 use compere_proto::wire::scan::Params;
 use compere_proto::wire::tape::{Kind, Node};
 use compere_proto::{Era, Method, Moment, Revision};
 
+use crate::client::rounds::with_members;
 use crate::driver::call::{CallShared, Handling, Work, panicked};
 use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
@@ -196,6 +198,16 @@ impl Conversation for Machine {
 /// Texts by their names.
 type Texts = std::collections::BTreeMap<String, String>;
 
+/// What reads a resource.
+struct FoundResource {
+    handler: ResourceHandler,
+    mime_type: Option<String>,
+    /// How long it may be kept, if that is said of it.
+    cache: Option<CacheHint>,
+    /// The variables of its template.
+    variables: Texts,
+}
+
 /// A handler that is about to be polled, or the answer already.
 type Begun = Result<Work, Outcome>;
 
@@ -226,6 +238,7 @@ impl Dispatch {
         let request = Request {
             route,
             token: inbound.progress_token.clone(),
+            trace: TraceContext::of(&inbound.params).map(Box::new),
             ..Request::default()
         };
         let params = &inbound.params;
@@ -274,6 +287,7 @@ impl Dispatch {
         let request = Request {
             token: inbound.progress_token.clone(),
             brought: Some(Brought::new(*method, envelope, params)),
+            trace: TraceContext::of(params).map(Box::new),
             alone,
             ..Request::default()
         };
@@ -406,7 +420,9 @@ pub(crate) fn discovered(config: &SessionConfig) -> Outcome {
     let mut capabilities = ServerCapabilities::clone(&config.server_capabilities);
     // Tasks are an extension in this era.
     if capabilities.tasks.take().is_some() {
-        capabilities.extensions = Some(serde_json::json!({ tasks::EXTENSION: {} }).into());
+        let others = capabilities.extensions.as_ref().map_or("{}", RawJson::get);
+        let all = with_members(others, &[(tasks::EXTENSION, "{}")]);
+        capabilities.extensions = RawJson::from_text(all).ok();
     }
     let mut result = DiscoverResult::new(versions.collect::<Vec<_>>(), capabilities);
     result.instructions.clone_from(&config.instructions);
@@ -765,13 +781,14 @@ impl Dispatch {
     }
 
     /// The handler of a URI, with the variables of its template.
-    fn find_resource(&self, uri: &str) -> Option<(ResourceHandler, Option<String>, Texts)> {
+    fn find_resource(&self, uri: &str) -> Option<FoundResource> {
         if let Some(resource) = self.registry.resources.get(uri, || self.session()) {
-            return Some((
-                resource.handler.clone(),
-                resource.definition.mime_type.clone(),
-                Texts::new(),
-            ));
+            return Some(FoundResource {
+                handler: resource.handler.clone(),
+                mime_type: resource.definition.mime_type.clone(),
+                cache: resource.cache,
+                variables: Texts::new(),
+            });
         }
         let session = self.session();
         self.registry
@@ -779,11 +796,12 @@ impl Dispatch {
             .visible(&session)
             .find_map(|template| {
                 let variables = template.template.as_ref().ok()?.matches(uri)?;
-                Some((
-                    template.handler.clone(),
-                    template.definition.mime_type.clone(),
+                Some(FoundResource {
+                    handler: template.handler.clone(),
+                    mime_type: template.definition.mime_type.clone(),
+                    cache: template.cache,
                     variables,
-                ))
+                })
             })
     }
 
@@ -799,9 +817,15 @@ impl Dispatch {
             Err(error) => return Started::Done(error.into()),
         };
         let not_found = revision.rules().resource_not_found_code;
-        let Some((handler, mime_type, variables)) = self.find_resource(&uri) else {
+        let Some(found) = self.find_resource(&uri) else {
             return Started::Done(resource_not_found(&uri, not_found).into());
         };
+        let FoundResource {
+            handler,
+            mime_type,
+            cache,
+            variables,
+        } = found;
         let arguments = Arguments::Texts(&variables);
         let mut request = request;
         if let Err(error) = self.resume(&mut request, &uri, &arguments, params, false) {
@@ -811,9 +835,13 @@ impl Dispatch {
         let begun = guarded(uri.as_str(), || {
             let future = handler(&call, mime_type.as_deref());
             let name: Box<str> = uri.as_str().into();
+            let shared = call.shared_if_made().cloned();
             Handling::Other(Box::pin(async move {
                 match future.await {
-                    Ok(result) => Outcome::ReadResource(result),
+                    Ok(result) => {
+                        let said = shared.and_then(|call| call.kept.get().copied());
+                        Outcome::ReadResource(result, said.or(cache))
+                    }
                     Err(error) => {
                         let mut error = error.into_error(&name);
                         if error.code == code::RESOURCE_NOT_FOUND {

@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use compere_proto::jsonrpc::{ErrorObject, ProgressToken};
+use compere_proto::trace::TraceContext;
 use compere_proto::wire::decode::{decode, without_position};
 use compere_proto::wire::tape::Node;
 use schemars::{JsonSchema, Schema};
@@ -76,6 +77,7 @@ pub(crate) struct Request {
     pub(crate) route: Route,
     pub(crate) token: Option<ProgressToken>,
     pub(crate) brought: Option<Brought>,
+    pub(crate) trace: Option<Box<TraceContext>>,
     pub(crate) task: Option<Arc<TaskEntry>>,
     /// What it says goes to its own stream, which nobody else knows.
     pub(crate) alone: bool,
@@ -94,6 +96,7 @@ pub struct Call<'a> {
     alone: bool,
     token: std::cell::RefCell<Option<ProgressToken>>,
     brought: std::cell::RefCell<Option<Brought>>,
+    trace: std::cell::Cell<Option<Box<TraceContext>>>,
     task: Option<Arc<TaskEntry>>,
     shared: OnceCell<Arc<CallShared>>,
 }
@@ -116,6 +119,7 @@ impl<'a> Call<'a> {
             alone: request.alone,
             token: std::cell::RefCell::new(request.token),
             brought: std::cell::RefCell::new(request.brought),
+            trace: std::cell::Cell::new(request.trace),
             task: request.task,
             shared: OnceCell::new(),
         }
@@ -175,7 +179,11 @@ impl<'a> Call<'a> {
                 false => session.peer.on(self.route),
             };
             let (token, task) = (self.token.take(), self.task.clone());
-            Arc::new(CallShared::new(peer, token, input, task))
+            let call = CallShared::new(peer, token, input, task);
+            if let Some(trace) = self.trace.take() {
+                let _ = call.trace.set(trace);
+            }
+            Arc::new(call)
         })
     }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use compere_proto::connection::stateless;
 use compere_proto::content::Content;
 use compere_proto::elicitation::UrlElicitation;
 use compere_proto::jsonrpc::{ErrorObject, code};
@@ -52,6 +53,12 @@ impl ToolError {
         Self(Kind::Protocol(
             error.with_data(&serde_json::json!({ "elicitations": pages })),
         ))
+    }
+
+    /// The tool is worth nothing for a client that has not declared this extension; see
+    /// [`Context::client_extension`](crate::Context::client_extension).
+    pub fn missing_extension(identifier: &str) -> Self {
+        Self(Kind::Protocol(stateless::missing_extension(identifier)))
     }
 
     /// There is no such resource.

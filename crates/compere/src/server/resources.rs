@@ -2,10 +2,13 @@
 
 use std::any::TypeId;
 use std::sync::Arc;
+use std::time::Duration;
 
+use compere_proto::connection::stateless::{CacheHint, CacheScope};
 use compere_proto::content::Annotations;
 use compere_proto::icon::Icon;
 use compere_proto::resources::{ReadResourceResult, Resource, ResourceTemplate};
+use compere_proto::ui::{self, UiResource};
 use compere_proto::uri_template::UriTemplate;
 
 use crate::driver::call::BoxFuture;
@@ -14,6 +17,14 @@ use crate::server::handler::Handler;
 use crate::server::reply::{IntoResourceResult, ToolError};
 use crate::server::session::Session;
 use crate::server::tools::Visible;
+
+/// A time as it is written.
+pub(crate) fn hint(fresh: Duration, scope: CacheScope) -> CacheHint {
+    CacheHint {
+        ttl_ms: u64::try_from(fresh.as_millis()).unwrap_or(u64::MAX),
+        scope,
+    }
+}
 
 pub(crate) type ResourceHandler = Arc<
     dyn Fn(&Call<'_>, Option<&str>) -> BoxFuture<Result<ReadResourceResult, ToolError>>
@@ -48,6 +59,7 @@ pub struct ServerResource {
     pub(crate) handler: ResourceHandler,
     pub(crate) visible: Option<Visible>,
     pub(crate) subscribable: bool,
+    pub(crate) cache: Option<CacheHint>,
     pub(crate) states: Vec<(TypeId, &'static str)>,
 }
 
@@ -67,6 +79,7 @@ where
         handler: handler_of(handler),
         visible: None,
         subscribable: false,
+        cache: None,
         states: H::required_states(),
     }
 }
@@ -79,6 +92,7 @@ pub struct ServerTemplate {
     pub(crate) handler: ResourceHandler,
     pub(crate) visible: Option<Visible>,
     pub(crate) subscribable: bool,
+    pub(crate) cache: Option<CacheHint>,
     pub(crate) states: Vec<(TypeId, &'static str)>,
 }
 
@@ -106,6 +120,7 @@ where
         handler: handler_of(handler),
         visible: None,
         subscribable: false,
+        cache: None,
         states: H::required_states(),
     }
 }
@@ -156,6 +171,14 @@ macro_rules! resource_methods {
                 self
             }
 
+            /// How long clients of 2026-07-28 may keep what was read of it, and whether others may have it
+            /// too; instead of what [`Server::cache`](crate::Server::cache) says.
+            #[must_use]
+            pub fn cache(mut self, fresh: Duration, scope: CacheScope) -> Self {
+                self.cache = Some(hint(fresh, scope));
+                self
+            }
+
             /// Shows it only to some clients. For the others it does not exist.
             #[must_use]
             pub fn visible_to(
@@ -173,6 +196,16 @@ resource_methods!(ServerResource);
 resource_methods!(ServerTemplate);
 
 impl ServerResource {
+    /// Says that it is an interface (the extension MCP Apps): HTML, at a URI that begins with `ui://`.
+    #[must_use]
+    pub fn ui(mut self, ui: &UiResource) -> Self {
+        let meta = self.definition.meta.get_or_insert_default();
+        if let Err(error) = ui::write(meta, ui) {
+            tracing::error!(%error, "what is said of an interface cannot be written");
+        }
+        self.mime_type(ui::MIME_TYPE)
+    }
+
     /// Size of the raw content in bytes.
     #[must_use]
     pub fn size(mut self, bytes: u64) -> Self {

@@ -14,6 +14,7 @@ use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::object::RawJson;
 use compere_proto::tasks::TaskSupport;
 use compere_proto::tools::{CallToolResult, Tool, ToolAnnotations};
+use compere_proto::ui::{self, UiTool};
 use compere_proto::wire::header;
 use schemars::Schema;
 use tower_layer::Layer;
@@ -289,6 +290,18 @@ impl ServerTool {
     #[must_use]
     pub fn single_use(mut self) -> Self {
         self.single_use = true;
+        self
+    }
+
+    /// Says which interface shows its results, and who may call it (the extension MCP Apps). The server declares
+    /// the extension then, and does not start without the interface: a resource of its own, whose URI begins with
+    /// `ui://`.
+    #[must_use]
+    pub fn ui(mut self, ui: &UiTool) -> Self {
+        let meta = self.definition.meta.get_or_insert_default();
+        if let Err(error) = ui::write(meta, ui) {
+            tracing::error!(%error, "what is said of an interface cannot be written");
+        }
         self
     }
 

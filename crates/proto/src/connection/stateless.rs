@@ -417,9 +417,9 @@ impl Head {
 
     /// Makes a complete result of an encoded result object: with its type, with the hints if it may be
     /// kept, and with who the server is.
-    pub fn complete(&self, result: &str, is_cacheable: bool) -> Vec<u8> {
+    pub fn complete(&self, result: &str, kept: Option<CacheHint>) -> Vec<u8> {
         let mut complete = Vec::with_capacity(result.len() + self.about.len() + 96);
-        self.write(&mut complete, result, is_cacheable);
+        self.write(&mut complete, result, kept);
         complete
     }
 
@@ -428,11 +428,11 @@ impl Head {
         &self,
         complete: &mut Vec<u8>,
         result: &impl Serialize,
-        is_cacheable: bool,
+        kept: Option<CacheHint>,
     ) -> Result<(), serde_json::Error> {
         let start = complete.len();
         // What a result without metadata of its own begins with; its opening brace becomes a comma.
-        self.write(complete, "{}", is_cacheable);
+        self.write(complete, "{}", kept);
         complete.pop();
         let place = complete.len();
         serde_json::to_writer(&mut *complete, result)?;
@@ -440,7 +440,7 @@ impl Head {
         if META.find(written).is_some() {
             let result = String::from_utf8_lossy(written).into_owned();
             complete.truncate(start);
-            self.write(complete, &result, is_cacheable);
+            self.write(complete, &result, kept);
         } else if written.len() <= 2 {
             complete.truncate(place);
             complete.push(b'}');
@@ -468,10 +468,10 @@ impl Head {
     }
 
     /// Appends a complete result to a buffer.
-    pub fn write(&self, complete: &mut Vec<u8>, result: &str, is_cacheable: bool) {
+    pub fn write(&self, complete: &mut Vec<u8>, result: &str, kept: Option<CacheHint>) {
         complete.extend_from_slice(b"{\"resultType\":\"complete\"");
-        if is_cacheable {
-            let (ttl, scope) = (self.cache.ttl_ms, self.cache.scope.as_str());
+        if let Some(kept) = kept {
+            let (ttl, scope) = (kept.ttl_ms, kept.scope.as_str());
             let hints = format!(",\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\"");
             complete.extend_from_slice(hints.as_bytes());
         }
