@@ -259,7 +259,7 @@ impl Server {
 
     /// Declares an extension and what there is to say of it: an object. What it means is yours; the protocol
     /// only carries it, from 2026-07-28 on. What a client declares is in
-    /// [`Context::client_extension`]. `settings` that are no object make the server not start.
+    /// [`Context::client_extension`](crate::Context::client_extension). `settings` that are no object make the server not start.
     #[must_use]
     pub fn extension(mut self, identifier: impl Into<String>, settings: impl Serialize) -> Self {
         // What cannot be written is no object either; the start says so.
@@ -271,7 +271,7 @@ impl Server {
 
     /// How long clients of 2026-07-28 may keep lists, resources and what the server says of itself, and
     /// whether others may have them too. A resource may say otherwise ([`ServerResource::cache`](resources::ServerResource::cache)), and so may
-    /// who reads it ([`Context::keep`]). By default they are stale at once and for the client alone.
+    /// who reads it ([`Context::keep`](crate::Context::keep)). By default they are stale at once and for the client alone.
     #[must_use]
     pub fn cache(mut self, fresh: Duration, scope: CacheScope) -> Self {
         self.options.cache = hint(fresh, scope);
