@@ -13,6 +13,7 @@ use compere::server::http::bearer::Principal;
 use compere::transport::tap::Direction;
 use compere_tests::doors::{self, doors, request};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 #[derive(Clone, Default)]
@@ -314,4 +315,79 @@ async fn whoever_calls_notices_nothing() {
     assert_eq!(plain.call("slow", ()).await.unwrap().joined_text(), "slow");
     let refused = plain.call("always", ()).await.unwrap_err();
     assert_eq!(refused.refusal().unwrap().code, -32021);
+}
+
+/// Who listens for its tasks is told how they stand: at once, and whenever that changes.
+#[tokio::test(start_paused = true)]
+async fn a_task_is_listened_for() {
+    let server = server(&Stage::default()).start().unwrap();
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let serving = server.clone();
+    tokio::spawn(async move { serving.serve(theirs).await });
+    let (reader, mut writer) = tokio::io::split(ours);
+    let mut lines = tokio::io::BufReader::new(reader).lines();
+    let mut next = async || -> Value {
+        serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap()
+    };
+    let mut say = async |message: Value| {
+        let line = format!("{message}\n");
+        writer.write_all(line.as_bytes()).await.unwrap();
+    };
+    say(call(1, "asks_inside", with_extension())).await;
+    let id = next().await["result"]["taskId"].clone();
+    let listen = |number: u32, capabilities: Value| {
+        let filter = json!({"notifications": {"taskIds": [id.clone(), "of nobody"]}});
+        request(number, "subscriptions/listen", filter, capabilities)
+    };
+    say(listen(2, json!({}))).await;
+    assert_eq!(next().await["error"]["code"], -32021);
+    say(listen(3, with_extension())).await;
+    let acknowledged = next().await;
+    assert_eq!(
+        acknowledged["params"]["notifications"],
+        json!({"taskIds": [id]})
+    );
+    let told = next().await;
+    assert_eq!(told["method"], "notifications/tasks");
+    assert_eq!(told["params"]["status"], "input_required");
+    assert_eq!(told["params"]["taskId"], id);
+    assert_eq!(
+        told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
+        3
+    );
+    let key = told["params"]["inputRequests"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
+    let answer = json!({"action": "accept", "content": {"name": "Ada"}});
+    let params = json!({"taskId": id, "inputResponses": {key: answer}});
+    say(request(4, "tasks/update", params, with_extension())).await;
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|status| status != "completed") {
+        let message = next().await;
+        if message["method"] == "notifications/tasks" {
+            seen.push(message["params"]["status"].as_str().unwrap().to_owned());
+            if message["params"]["status"] == "completed" {
+                let result = &message["params"]["result"];
+                assert_eq!(result["content"][0]["text"], "Hello, Ada!");
+            }
+        }
+    }
+    assert_eq!(seen, ["working", "completed"]);
+    // Somebody else's is not there to be listened for.
+    let doors::Door::Pipe {
+        mut lines,
+        mut writer,
+    } = doors::Door::pipe(&server)
+    else {
+        unreachable!()
+    };
+    let listen = format!("{}\n", listen(5, with_extension()));
+    writer.write_all(listen.as_bytes()).await.unwrap();
+    let acknowledged = lines.next_line().await.unwrap().unwrap();
+    let acknowledged: Value = serde_json::from_str(&acknowledged).unwrap();
+    assert_eq!(acknowledged["params"]["notifications"], json!({}));
 }

@@ -257,9 +257,9 @@ impl Server {
         self
     }
 
-    /// Declares an extension and what there is to say of it: an object. What it means is yours; the protocol
-    /// only carries it, from 2026-07-28 on. What a client declares is in
-    /// [`Context::client_extension`](crate::Context::client_extension). `settings` that are no object make the server not start.
+    /// Declares an extension and what there is to say of it: an object, or the server does not start. What it
+    /// means is yours; the protocol only carries it, from 2026-07-28 on. What a client declares is in
+    /// [`Context::client_extension`](crate::Context::client_extension).
     #[must_use]
     pub fn extension(mut self, identifier: impl Into<String>, settings: impl Serialize) -> Self {
         // What cannot be written is no object either; the start says so.
@@ -270,8 +270,9 @@ impl Server {
     }
 
     /// How long clients of 2026-07-28 may keep lists, resources and what the server says of itself, and
-    /// whether others may have them too. A resource may say otherwise ([`ServerResource::cache`](resources::ServerResource::cache)), and so may
-    /// who reads it ([`Context::keep`](crate::Context::keep)). By default they are stale at once and for the client alone.
+    /// whether others may have them too. By default they are stale at once and for the client alone. A resource
+    /// may say otherwise ([`ServerResource::cache`](resources::ServerResource::cache)), and so may who reads it
+    /// ([`Context::keep`](crate::Context::keep)).
     #[must_use]
     pub fn cache(mut self, fresh: Duration, scope: CacheScope) -> Self {
         self.options.cache = hint(fresh, scope);

@@ -45,6 +45,7 @@ pub enum Method {
     RootsListChanged,
     ElicitationComplete,
     TasksStatus,
+    TasksChanged,
     SubscriptionsAcknowledged,
 }
 
@@ -189,6 +190,7 @@ pub const METHODS: &[MethodRow] = &[
     row(M::RootsListChanged, "notifications/roots/list_changed", ToServer, Notification, OLDEST, LAST_HANDSHAKE, C::RootsListChanged),
     row(M::ElicitationComplete, "notifications/elicitation/complete", ToClient, Notification, R::V2025_11_25, R::V2025_11_25, C::Elicitation),
     row(M::TasksStatus, "notifications/tasks/status", ToClient, Notification, R::V2025_11_25, R::V2025_11_25, C::Tasks),
+    row(M::TasksChanged, "notifications/tasks", ToClient, Notification, NEWEST, NEWEST, C::None),
     row(M::SubscriptionsAcknowledged, "notifications/subscriptions/acknowledged", ToClient, Notification, NEWEST, NEWEST, C::None),
 ];
 

@@ -100,11 +100,17 @@ pub(crate) async fn answer(
     let Some(input) = call.input.as_deref() else {
         return ErrorObject::internal().into();
     };
-    let stand_in = match session.core.stand_ins.find(&session, input).await {
-        Ok(stand_in) => stand_in,
-        Err(error) => return error.into(),
+    let (stand_in, _under_way) = loop {
+        let stand_in = match session.core.stand_ins.find(&session, input).await {
+            Ok(stand_in) => stand_in,
+            Err(error) => return error.into(),
+        };
+        let under_way = UnderWay::begin(&stand_in);
+        // One that was found at its very end is not found again.
+        if !stand_in.over.load(Ordering::SeqCst) {
+            break (stand_in, under_way);
+        }
     };
-    let _under_way = UnderWay::begin(&stand_in);
     let config = stand_in.back.config();
     let needed = method.capability_in(input.revision);
     if !needed.declared(&input.client_capabilities, &config.server_capabilities) {

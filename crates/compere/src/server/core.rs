@@ -130,6 +130,10 @@ impl ServerCore {
     /// Tells the clients of this instance.
     fn deliver(&self, change: &Change) {
         self.listeners.tell(change);
+        // Sessions are told of their tasks one by one.
+        if matches!(change, Change::Task(_)) {
+            return;
+        }
         let nothing = None::<&compere_proto::pagination::Empty>;
         self.broadcast(|session| match change {
             Change::Tools => session.peer.notify(Method::ToolsListChanged, nothing),
@@ -139,6 +143,7 @@ impl ServerCore {
                 .peer
                 .outbox
                 .push(Item::ResourceUpdated { uri: uri.clone() }),
+            Change::Task(_) => {}
         });
     }
 

@@ -353,10 +353,23 @@ impl Dispatch {
         let core = &self.session.core;
         let server = core.session_config().server_capabilities.clone();
         let limits = &core.options.limits;
-        let honoured = match listen::honour(limits, &server, &params.notifications, known) {
+        let mut honoured = match listen::honour(limits, &server, &params.notifications, known) {
             Ok(honoured) => honoured,
             Err(error) => return Started::Done(error.into()),
         };
+        let task_ids = params.notifications.task_ids.unwrap_or_default();
+        if !task_ids.is_empty() {
+            let declares = |brought: &Brought| brought.has_extension(tasks::EXTENSION);
+            if !request.brought.as_ref().is_some_and(declares) {
+                return Started::Done(missing_extension(tasks::EXTENSION).into());
+            }
+            if task_ids.len() > limits.tasks {
+                return Started::Done(ErrorObject::limit("tasks", limits.tasks).into());
+            }
+            let own = |id: &String| core.tasks.find(&self.session, id).is_ok();
+            let own: Vec<String> = task_ids.into_iter().filter(own).collect();
+            honoured.task_ids = (!own.is_empty()).then_some(own);
+        }
         let listener = Subscription::new(
             &self.session,
             &core.listeners,

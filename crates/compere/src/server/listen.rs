@@ -37,6 +37,8 @@ pub enum Change {
     Resources,
     /// What is in a resource; its URI.
     Resource(String),
+    /// How a task stands; its id.
+    Task(String),
 }
 
 /// Takes changes to clients of one instance.
@@ -122,6 +124,7 @@ struct Changed {
     prompts: bool,
     resources: bool,
     updated: BTreeSet<String>,
+    tasks: BTreeSet<String>,
     /// Where it is said that there is something to take, until it is taken.
     call: Option<Weak<CallShared>>,
     is_announced: bool,
@@ -136,13 +139,18 @@ impl Subscription {
         id: RequestId,
         honoured: SubscriptionFilter,
     ) -> Arc<Self> {
+        let changed = Changed {
+            // What happened to them before anybody listened is said first.
+            tasks: honoured.task_ids.iter().flatten().cloned().collect(),
+            ..Changed::default()
+        };
         let listener = Arc::new(Self {
             number: session.core.next_number(),
             session: session.clone(),
             among: among.clone(),
             id,
             honoured,
-            changed: Mutex::default(),
+            changed: Mutex::new(changed),
             ended: Notify::new(),
         });
         let weak = Arc::downgrade(&listener);
@@ -197,6 +205,11 @@ impl Subscription {
                         changed.updated.insert(uri.clone());
                     }
                 }
+                Change::Task(id)
+                    if self.honoured.task_ids.iter().flatten().any(|own| own == id) =>
+                {
+                    changed.tasks.insert(id.clone());
+                }
                 _ => return,
             }
         }
@@ -232,11 +245,23 @@ impl Subscription {
 
     /// Appends the next message, if there is one.
     pub(crate) fn take(&self, buffer: &mut Vec<u8>) -> bool {
+        loop {
+            match self.next(buffer) {
+                Next::Written => return true,
+                Next::Nothing => return false,
+                // One that has expired meanwhile has nothing more to say.
+                Next::Gone => {}
+            }
+        }
+    }
+
+    fn next(&self, buffer: &mut Vec<u8>) -> Next {
+        let mut task = None;
         let (method, uri) = {
             let mut changed = self.changed();
             let call = changed.call.as_ref().and_then(Weak::upgrade);
             if call.is_none_or(|call| call.is_cancelled()) {
-                return false;
+                return Next::Nothing;
             }
             if !changed.acknowledged {
                 changed.acknowledged = true;
@@ -249,17 +274,28 @@ impl Subscription {
                 (Method::ResourcesListChanged, None)
             } else if let Some(uri) = changed.updated.pop_first() {
                 (Method::ResourcesUpdated, Some(uri))
+            } else if let Some(id) = changed.tasks.pop_first() {
+                task = Some(id);
+                (Method::TasksChanged, None)
             } else {
                 changed.is_announced = false;
-                return false;
+                return Next::Nothing;
             }
         };
+        if let Some(id) = task {
+            let Ok(task) = self.session.core.tasks.find(&self.session, &id) else {
+                return Next::Gone;
+            };
+            let mut shown = task.shown(true);
+            shown["_meta"] = serde_json::json!(Metadata(&self.id));
+            return written(encode::notification(buffer, method, Some(&shown)));
+        }
         let params = Told {
             listener: self,
             uri: uri.as_deref(),
             acknowledges: method == Method::SubscriptionsAcknowledged,
         };
-        encode::notification(buffer, method, Some(&params)).is_ok()
+        written(encode::notification(buffer, method, Some(&params)))
     }
 
     /// The result of its request: it has ended in good order.
@@ -275,6 +311,23 @@ impl Drop for Subscription {
         self.among.lock().remove(&self.number);
         for uri in self.honoured.resource_subscriptions.iter().flatten() {
             self.session.tell_unsubscribed(uri);
+        }
+    }
+}
+
+/// What became of the next message.
+enum Next {
+    Written,
+    Nothing,
+    Gone,
+}
+
+fn written(written: Result<(), serde_json::Error>) -> Next {
+    match written {
+        Ok(()) => Next::Written,
+        Err(error) => {
+            tracing::error!(%error, "a change cannot be written");
+            Next::Gone
         }
     }
 }

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::driver::call::CallShared;
 use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
+use crate::server::listen::Change;
 use crate::server::session::{LOCAL, SessionShared};
 
 /// How often a client is asked to look, in milliseconds.
@@ -66,7 +67,7 @@ pub(crate) struct TaskEntry {
     changed: Notify,
     call: OnceLock<Arc<CallShared>>,
     session: Arc<SessionShared>,
-    /// It is the extension's: its client is told nothing, and looks.
+    /// It is the extension's: its client looks, or listens.
     is_extension: bool,
     /// Where its questions go: to whoever waits for its result, else where everything goes.
     route: AtomicU64,
@@ -247,8 +248,12 @@ impl TaskEntry {
         self.changed.notify_waiters();
         let task = self.task();
         tracing::debug!(task = &*self.id, status = %task.status, "a task has changed");
-        if !self.is_extension {
-            self.session.peer.notify(Method::TasksStatus, Some(&task));
+        match self.is_extension {
+            true => {
+                let change = Change::Task(self.id.to_string());
+                self.session.core.publish(&change);
+            }
+            false => self.session.peer.notify(Method::TasksStatus, Some(&task)),
         }
         true
     }

@@ -50,6 +50,8 @@ open_object! {
             resources_list_changed: bool = "resourcesListChanged",
             /// The content of these resources, and of what lies below them.
             resource_subscriptions: Vec<String> = "resourceSubscriptions",
+            /// These tasks of ours, where both sides have that extension.
+            task_ids: Vec<String> = "taskIds",
         }
     }
 }
