@@ -27,17 +27,20 @@ pub(crate) struct SessionShared {
     pub(crate) principal: Arc<str>,
     /// The server that answers in our place.
     pub(crate) back: Option<Arc<dyn Behind>>,
-    roots: Mutex<KnownRoots>,
-    /// What the hook for the end of subscriptions must be told when the connection ends.
-    subscribed: Mutex<BTreeSet<String>>,
+    remembered: Mutex<Remembered>,
 }
 
-/// What the client said of its roots, and how often it said that they changed: an answer that was
-/// on its way meanwhile is not remembered.
+/// What is known of a client, as small as it can be: most sessions are idle, and there may be many.
 #[derive(Default)]
-struct KnownRoots {
-    changes: u64,
+struct Remembered {
+    /// How often it said that its roots changed: an answer that was on its way meanwhile is not remembered.
+    root_changes: u32,
+    /// What it said of its roots.
     roots: Option<Arc<[Root]>>,
+    /// What the hook for the end of subscriptions must be told when the connection ends.
+    #[allow(clippy::box_collection)]
+    // Most have none, and a set of none is three times as large.
+    subscribed: Option<Box<BTreeSet<String>>>,
 }
 
 impl SessionShared {
@@ -54,17 +57,12 @@ impl SessionShared {
             id,
             principal,
             back,
-            roots: Mutex::default(),
-            subscribed: Mutex::default(),
+            remembered: Mutex::default(),
         }
     }
 
-    fn known_roots(&self) -> MutexGuard<'_, KnownRoots> {
-        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn subscribed_uris(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.subscribed
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,13 +70,18 @@ impl SessionShared {
     /// A subscription is there; the hook for its end will be told of that.
     pub(crate) fn subscribed(&self, uri: String) {
         if self.core.options.on_unsubscribe.is_some() {
-            self.subscribed_uris().insert(uri);
+            let mut remembered = self.remembered();
+            remembered.subscribed.get_or_insert_default().insert(uri);
         }
     }
 
     /// A subscription is over.
     pub(crate) fn unsubscribed(self: &Arc<Self>, uri: &str) {
-        if self.subscribed_uris().remove(uri) {
+        let was_there = match &mut self.remembered().subscribed {
+            Some(subscribed) => subscribed.remove(uri),
+            None => false,
+        };
+        if was_there {
             self.tell_unsubscribed(uri);
         }
     }
@@ -104,8 +107,8 @@ impl SessionShared {
     pub(crate) fn ended(self: &Arc<Self>) {
         self.core.tasks.session_ended(self);
         self.core.stand_ins.leave(self.id);
-        let subscribed = std::mem::take(&mut *self.subscribed_uris());
-        for uri in subscribed {
+        let subscribed = self.remembered().subscribed.take();
+        for uri in *subscribed.unwrap_or_default() {
             self.tell_unsubscribed(&uri);
         }
         if let Some(hook) = &self.core.options.on_ended {
@@ -115,8 +118,8 @@ impl SessionShared {
 
     /// The client says that its roots changed.
     pub(crate) fn roots_changed(&self) {
-        let mut known = self.known_roots();
-        known.changes += 1;
+        let mut known = self.remembered();
+        known.root_changes = known.root_changes.wrapping_add(1);
         known.roots = None;
     }
 
@@ -126,15 +129,15 @@ impl SessionShared {
         ask: impl AsyncFnOnce() -> Result<ListRootsResult>,
     ) -> Result<Arc<[Root]>> {
         let changes = {
-            let known = self.known_roots();
+            let known = self.remembered();
             if let Some(roots) = &known.roots {
                 return Ok(roots.clone());
             }
-            known.changes
+            known.root_changes
         };
         let roots: Arc<[Root]> = ask().await?.roots.into();
-        let mut known = self.known_roots();
-        if known.changes == changes {
+        let mut known = self.remembered();
+        if known.root_changes == changes {
             known.roots = Some(roots.clone());
         }
         Ok(roots)
@@ -196,7 +199,7 @@ impl Session {
 
     /// The roots, if the client has told them since they last changed.
     pub fn known_roots(&self) -> Option<Arc<[Root]>> {
-        self.shared.known_roots().roots.clone()
+        self.shared.remembered().roots.clone()
     }
 
     /// The server, to change what it offers or to say what changed.
