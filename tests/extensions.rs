@@ -143,3 +143,137 @@ async fn an_interface_is_there_or_the_server_is_not() {
             .is_ok()
     );
 }
+
+#[derive(compere::serde::Deserialize, compere::schemars::JsonSchema)]
+#[serde(crate = "compere::serde")]
+#[schemars(crate = "compere::schemars")]
+struct Turn {
+    degrees: f64,
+}
+
+#[derive(Clone)]
+struct Ship(std::sync::Arc<std::sync::Mutex<f64>>);
+
+async fn turn(
+    Args(Turn { degrees }): Args<Turn>,
+    State(ship): State<Ship>,
+    context: Context,
+) -> Result<Value, ToolError> {
+    if degrees > 360.0 {
+        return Err(ToolError::new("that is more than all the way round"));
+    }
+    let mut heading = ship.0.lock().unwrap();
+    *heading += degrees;
+    Ok(json!({"heading": *heading, "by": context.client_info().map(|info| info.name.clone())}))
+}
+
+fn ship() -> Server {
+    Server::new("ship", "1")
+        .extension(OURS, json!({}))
+        .state(Ship(std::sync::Arc::default()))
+        .method("com.example/turn", turn)
+        .method("com.example/number", || async { Ok(7) })
+}
+
+#[tokio::test]
+async fn a_method_of_ones_own_is_answered_in_every_revision() {
+    let server = ship().start().unwrap();
+    let mut heading = 0.0;
+    for revision in Revision::ALL {
+        let client = Client::builder("helm", "1").revisions(&[revision]);
+        let client = client.connect(server.clone()).await.unwrap();
+        let turned: Value = client
+            .request_method("com.example/turn", json!({"degrees": 30}))
+            .await
+            .unwrap();
+        heading += 30.0;
+        assert_eq!(turned["heading"], heading, "{revision:?}");
+        assert_eq!(turned["by"], "helm");
+        // What is wrong is said as of any request.
+        for (method, params, code) in [
+            ("com.example/turn", json!({"degrees": "north"}), -32602),
+            ("com.example/turn", json!({"degrees": 400}), -32603),
+            ("com.example/number", json!({}), -32603),
+            ("com.example/dive", json!({}), -32601),
+        ] {
+            let failed = client.request_method::<Value>(method, params).await;
+            let failed = failed.unwrap_err();
+            assert_eq!(failed.refusal().unwrap().code, code, "{method} {failed}");
+        }
+        for (method, params) in [
+            ("tools/list", json!({})),
+            ("", json!({})),
+            ("com.example/\"", json!({})),
+            ("com.example/turn", json!([30])),
+        ] {
+            let failed = client.request_method::<Value>(method, params).await;
+            assert!(failed.unwrap_err().refusal().is_none(), "{method}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_method_of_ones_own_comes_through_every_door() {
+    let server = ship().start().unwrap();
+    for mut door in doors(&server) {
+        let said = door
+            .say_anything(&request(
+                1,
+                "com.example/turn",
+                json!({"degrees": 1}),
+                json!({}),
+            ))
+            .await;
+        assert_eq!(said.answer["result"]["resultType"], "complete", "{said:?}");
+        let said = door
+            .say_anything(&request(2, "com.example/dive", json!({}), json!({})))
+            .await;
+        assert_eq!((said.code(), said.status % 404), (-32601, 0), "{said:?}");
+    }
+    // Over HTTP by our own client, with its headers, and behind a handshake.
+    let listener = server
+        .listen_http("127.0.0.1:0", compere::server::http::HttpOptions::new())
+        .await
+        .unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(listener.serve_until(std::future::pending()));
+    for revision in [Revision::V2025_11_25, Revision::V2026_07_28] {
+        let client = Client::builder("helm", "1").revisions(&[revision]);
+        let client = client.connect(url.as_str()).await.unwrap();
+        let turned: Value = client
+            .request_method("com.example/turn", json!({"degrees": 1}))
+            .await
+            .unwrap();
+        assert!(turned["heading"].is_number());
+    }
+}
+
+#[tokio::test]
+async fn the_protocols_own_names_are_taken() {
+    let method = |name: &'static str| {
+        let server = Server::new("odd", "1").method(name, || async { Ok(json!({})) });
+        server.start().unwrap_err().to_string()
+    };
+    for name in [
+        "tools/list",
+        "notifications/mine",
+        "rpc.mine",
+        "",
+        "a b",
+        "a\"b",
+    ] {
+        assert!(method(name).contains(&format!("{name:?}")), "{name}");
+    }
+    let twice = Server::new("odd", "1")
+        .method("com.example/a", || async { Ok(json!({})) })
+        .method("com.example/a", || async { Ok(json!({})) });
+    assert!(twice.start().unwrap_err().to_string().contains("twice"));
+    let stateless = Server::new("odd", "1").method("com.example/turn", turn);
+    assert!(
+        stateless
+            .start()
+            .unwrap_err()
+            .to_string()
+            .contains("State<")
+    );
+}

@@ -782,6 +782,32 @@ impl Client {
         share.filter(|_| self.peer().is_stateless())
     }
 
+    /// Sends a request that is none of the protocol's: see
+    /// [`Server::method`](crate::Server::method). Params and result are objects; a server that does not know the
+    /// method says so with -32601.
+    ///
+    /// Cancel safety: dropping the future withdraws the request.
+    pub async fn request_method<R: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: impl Serialize,
+    ) -> Result<R> {
+        let unfit = |why: String| Error::from(compere_proto::Error::from(Misuse::Other(why)));
+        let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\\');
+        if Method::from_name(name).is_some() || name.is_empty() || !name.bytes().all(is_plain) {
+            return Err(unfit(format!("{name:?} is no name of a method of yours")));
+        }
+        let params = serde_json::to_string(&params).map_err(|error| unfit(error.to_string()))?;
+        let params = match params.as_str() {
+            "null" => "{}".to_owned(),
+            _ if params.starts_with('{') => params,
+            _ => return Err(unfit("params are an object".to_owned())),
+        };
+        let pending = self.peer().named_request(name, &params);
+        let text = pending.complete(Method::Extension).await?;
+        decoded(Method::Extension, &text)
+    }
+
     /// Asks to be told when a resource changes.
     pub async fn subscribe(&self, uri: impl Into<String>) -> Result<()> {
         if self.peer().is_stateless() {

@@ -13,6 +13,7 @@ pub mod handler;
 pub mod http;
 pub(crate) mod input;
 pub mod listen;
+pub(crate) mod methods;
 pub mod prompts;
 pub(crate) mod registry;
 pub mod reply;
@@ -48,7 +49,9 @@ use crate::server::completion::{CompletionQuery, completer};
 use crate::server::core::{ServerCore, ServerOptions};
 use crate::server::extract::States;
 use crate::server::handle::ServerHandle;
+use crate::server::handler::Handler;
 use crate::server::listen::EventBus;
+use crate::server::methods::ServerMethod;
 use crate::server::prompts::IntoPrompt;
 use crate::server::registry::{CompletionKey, CompletionReferenceKey, Registry};
 use crate::server::reply::ToolError;
@@ -76,6 +79,7 @@ pub struct Server {
     resources: Vec<ResourceOrTemplate>,
     completers: Vec<(CompletionKey, completion::Completer)>,
     layers: Vec<ToolLayer>,
+    methods: Vec<ServerMethod>,
 }
 
 impl Server {
@@ -89,6 +93,7 @@ impl Server {
                 limits: Limits::default(),
                 page_size: PAGE_SIZE,
                 cache: CacheHint::default(),
+                methods: BTreeMap::new(),
                 extensions: BTreeMap::new(),
                 state_keys: Vec::new(),
                 event_bus: None,
@@ -111,6 +116,7 @@ impl Server {
             prompts: Vec::new(),
             resources: Vec::new(),
             completers: Vec::new(),
+            methods: Vec::new(),
             layers: Vec::new(),
         }
     }
@@ -127,7 +133,7 @@ impl Server {
     #[must_use]
     pub fn tool_fn<H, A, O>(self, name: impl Into<String>, handler: H) -> Self
     where
-        H: handler::Handler<A, O>,
+        H: Handler<A, O>,
         A: 'static,
         O: reply::IntoToolResult + 'static,
     {
@@ -269,6 +275,22 @@ impl Server {
         self
     }
 
+    /// Answers requests that are none of the protocol's, in every revision: `handler` takes the params as
+    /// [`Args`](crate::Args) or [`RawArgs`](crate::RawArgs), and what it returns is an object. Name it after a
+    /// domain of yours, as `com.example/turn`, and say with [`Server::extension`] that there is something. A
+    /// client asks with [`Client::request_method`](crate::Client::request_method); it cannot be asked anything
+    /// meanwhile where it has no session. Gateways and relays do not carry it.
+    #[must_use]
+    pub fn method<H, A, T>(mut self, name: impl Into<Box<str>>, handler: H) -> Self
+    where
+        H: Handler<A, Result<T, ToolError>>,
+        A: 'static,
+        T: Serialize + 'static,
+    {
+        self.methods.push(ServerMethod::new(name.into(), handler));
+        self
+    }
+
     /// How long clients of 2026-07-28 may keep lists, resources and what the server says of itself, and
     /// whether others may have them too. By default they are stale at once and for the client alone. A resource
     /// may say otherwise ([`ServerResource::cache`](resources::ServerResource::cache)), and so may who reads it
@@ -393,7 +415,27 @@ impl Server {
     }
 
     /// Checks everything and starts the server: connections are served through the handle.
-    pub fn start(self) -> Result<ServerHandle> {
+    pub fn start(mut self) -> Result<ServerHandle> {
+        for method in std::mem::take(&mut self.methods) {
+            if let Some(fault) = method.fault() {
+                return Err(Error::setup(fault));
+            }
+            let missing = method.states.iter();
+            let mut missing = missing.filter(|(state, _)| !self.states.contains(*state));
+            if let Some((_, name)) = missing.next() {
+                let why = format!("a handler needs State<{name}>; give it to Server::state");
+                return Err(Error::setup(why));
+            }
+            let name = method.name.clone();
+            if self
+                .options
+                .methods
+                .insert(method.name, method.handler)
+                .is_some()
+            {
+                return Err(Error::setup(format!("the method {name:?} is there twice")));
+            }
+        }
         let limits = &self.options.limits;
         if self.options.revisions.is_empty() {
             return Err(Error::setup("a server speaks at least one revision"));

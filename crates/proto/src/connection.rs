@@ -113,6 +113,8 @@ pub struct Inbound<'a> {
     pub id: IdRef<'a>,
     /// The method. It exists, may come from this peer, and its capability was declared.
     pub method: Method,
+    /// The name of a method that somebody added; none otherwise.
+    pub extension: Option<Box<str>>,
     /// Its params.
     pub params: Params<'a>,
     /// The progress token, if the peer wants progress.

@@ -47,6 +47,8 @@ pub enum Method {
     TasksStatus,
     TasksChanged,
     SubscriptionsAcknowledged,
+    /// A request that is none of the protocol's, and that somebody added: its name stands with it.
+    Extension,
 }
 
 /// Who may send a method.
@@ -192,6 +194,7 @@ pub const METHODS: &[MethodRow] = &[
     row(M::TasksStatus, "notifications/tasks/status", ToClient, Notification, R::V2025_11_25, R::V2025_11_25, C::Tasks),
     row(M::TasksChanged, "notifications/tasks", ToClient, Notification, NEWEST, NEWEST, C::None),
     row(M::SubscriptionsAcknowledged, "notifications/subscriptions/acknowledged", ToClient, Notification, NEWEST, NEWEST, C::None),
+    row(M::Extension, "", Both, Request, OLDEST, NEWEST, C::None),
 ];
 
 // The table is in the order of the enum, and no range of revisions is empty.
@@ -213,10 +216,7 @@ const _: () = {
         );
         index += 1;
     }
-    assert!(
-        index == M::SubscriptionsAcknowledged as usize + 1,
-        "every method has a row"
-    );
+    assert!(index == M::Extension as usize + 1, "every method has a row");
 };
 
 impl Method {
@@ -238,7 +238,7 @@ impl Method {
         }
         METHODS
             .iter()
-            .find(|row| row.name == name)
+            .find(|row| row.name == name && !name.is_empty())
             .map(|row| row.method)
     }
 

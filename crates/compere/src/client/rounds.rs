@@ -201,6 +201,7 @@ async fn answer(
     let inbound = Inbound {
         id,
         method,
+        extension: None,
         params,
         progress_token: None,
         bytes: message.len(),

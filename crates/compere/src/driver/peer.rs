@@ -161,6 +161,20 @@ impl Peer {
         self.send(id, method, message, options)
     }
 
+    /// A request that is none of the protocol's. `params` is the text of an object.
+    pub(crate) fn named_request(&self, name: &str, params: &str) -> PendingRequest {
+        let id = self.ids.next_id();
+        let mut message = Vec::new();
+        let level = *self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.head.get() {
+            Some(head) => {
+                encode::named_request(&mut message, id, name, &head.params(params, level));
+            }
+            None => encode::named_request(&mut message, id, name, params.as_bytes()),
+        }
+        self.send(id, Method::Extension, message, RequestOptions::default())
+    }
+
     fn send(
         &self,
         id: i64,

@@ -364,6 +364,7 @@ impl StandIn {
         let inbound = Inbound {
             id,
             method,
+            extension: None,
             params,
             progress_token: call.and_then(|call| call.token.clone()),
             bytes: message.len(),

@@ -23,6 +23,7 @@ use crate::server::extract::States;
 use crate::server::http::sessionless::Rates;
 use crate::server::input::UsedStates;
 use crate::server::listen::{Change, EventBus, InProcess, Subscriptions};
+use crate::server::methods::MethodHandler;
 use crate::server::registry::Registry;
 use crate::server::reply::ToolError;
 use crate::server::seal::{Seal, StateKey};
@@ -42,6 +43,8 @@ pub(crate) struct ServerOptions {
     pub(crate) limits: Limits,
     pub(crate) page_size: usize,
     pub(crate) cache: CacheHint,
+    /// What answers requests that are none of the protocol's, by their names.
+    pub(crate) methods: BTreeMap<Box<str>, MethodHandler>,
     /// What is said of each extension.
     pub(crate) extensions: BTreeMap<String, RawJson>,
     pub(crate) state_keys: Vec<StateKey>,
@@ -252,6 +255,7 @@ fn session_config(options: &ServerOptions, registry: &Registry) -> SessionConfig
     config.head = Head::new(&options.info, options.cache);
     config.limits = options.limits.clone();
     config.ping = options.ping;
+    config.extension_methods = options.methods.keys().cloned().collect();
     config
 }
 

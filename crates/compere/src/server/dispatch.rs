@@ -239,6 +239,7 @@ impl Dispatch {
             route,
             token: inbound.progress_token.clone(),
             trace: TraceContext::of(&inbound.params).map(Box::new),
+            extension: inbound.extension.clone(),
             ..Request::default()
         };
         let params = &inbound.params;
@@ -288,6 +289,7 @@ impl Dispatch {
             token: inbound.progress_token.clone(),
             brought: Some(Brought::new(*method, envelope, params)),
             trace: TraceContext::of(params).map(Box::new),
+            extension: inbound.extension.clone(),
             alone,
             ..Request::default()
         };
@@ -496,6 +498,9 @@ impl Dispatch {
             }
             Method::TasksList => Started::Done(self.list_tasks(params)),
             Method::PromptsGet => self.get_prompt(params, request, context),
+            Method::Extension => {
+                self.extension_method(rate, now, params, revision, request, context)
+            }
             Method::ResourcesRead => self.read_resource(params, revision, request, context),
             Method::CompletionComplete => self.complete(rate, now, params, request, context),
             Method::ToolsList
@@ -750,6 +755,39 @@ impl Dispatch {
             Ok(page) => Outcome::Tasks(page),
             Err(error) => error.into(),
         }
+    }
+
+    /// A request that is none of the protocol's.
+    fn extension_method(
+        &self,
+        rate: Option<&mut impl Conversation>,
+        now: Moment,
+        params: &Params<'_>,
+        revision: Revision,
+        mut request: Request,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let name = request.extension.take().unwrap_or_default();
+        let Some(handler) = self.session.core.options.methods.get(&name) else {
+            return Started::Done(ErrorObject::method_not_found(&name).into());
+        };
+        if let Err(error) = count(None, rate, now) {
+            return Started::Done(error.into());
+        }
+        let arguments = Arguments::Text(params.as_json());
+        let call = Call::new(&self.session, &name, arguments, None, request);
+        let begun = guarded(&*name, || {
+            let future = handler(&call);
+            let name = name.clone();
+            Handling::Other(Box::pin(async move {
+                match future.await {
+                    Ok(result) if revision.era() == Era::Stateless => Outcome::Written(result),
+                    Ok(result) => Outcome::Raw(result),
+                    Err(error) => error.into_error(&name).into(),
+                }
+            }))
+        });
+        start(begun, &call, context)
     }
 
     fn get_prompt(

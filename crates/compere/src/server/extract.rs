@@ -78,6 +78,8 @@ pub(crate) struct Request {
     pub(crate) token: Option<ProgressToken>,
     pub(crate) brought: Option<Brought>,
     pub(crate) trace: Option<Box<TraceContext>>,
+    /// The name of a method that is none of the protocol's.
+    pub(crate) extension: Option<Box<str>>,
     pub(crate) task: Option<Arc<TaskEntry>>,
     /// What it says goes to its own stream, which nobody else knows.
     pub(crate) alone: bool,

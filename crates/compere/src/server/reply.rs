@@ -42,6 +42,16 @@ impl ToolError {
         Self(Kind::Protocol(error))
     }
 
+    /// Of arguments that cannot be read, where no model is there to read that.
+    pub(crate) fn of_params(self) -> Self {
+        match self.0 {
+            Kind::Public(text) => Self::protocol(ErrorObject::invalid_params(format!(
+                "Invalid params: {text}"
+            ))),
+            other => Self(other),
+        }
+    }
+
     /// The person must first go to these pages (from 2025-11-25 on); then the client may try again. Without a
     /// session they are asked to, once, and the handler runs again.
     pub fn url_elicitation_required(pages: &[UrlElicitation]) -> Self {

@@ -90,8 +90,21 @@ pub fn classify(
     headers: Option<&Headers<'_>>,
     served: &[Revision],
 ) -> Result<Route, Rejection> {
+    classify_with(message, headers, served, &|_| false)
+}
+
+/// The same where requests are answered that are none of the protocol's: `added` says of which names. They are
+/// [`Method::Extension`].
+pub fn classify_with(
+    message: &Message<'_>,
+    headers: Option<&Headers<'_>>,
+    served: &[Revision],
+    added: &dyn Fn(&str) -> bool,
+) -> Result<Route, Rejection> {
     match message {
-        Message::Request { method, params, .. } => request(&method.text(), params, headers, served),
+        Message::Request { method, params, .. } => {
+            request(&method.text(), params, headers, served, added)
+        }
         Message::Notification { method, .. } => notification(&method.text(), headers, served),
         Message::Result { .. } | Message::Error { .. } => Ok(Route::Session),
     }
@@ -134,6 +147,7 @@ pub(crate) fn request(
     params: &Params<'_>,
     headers: Option<&Headers<'_>>,
     served: &[Revision],
+    added: &dyn Fn(&str) -> bool,
 ) -> Result<Route, Rejection> {
     if !speaks(served, Era::Stateless) {
         return Ok(Route::Session);
@@ -141,7 +155,7 @@ pub(crate) fn request(
     let meta = params.node("_meta");
     // What is no text is no version, and claims nothing.
     let claim = meta.and_then(|meta| meta.get(PROTOCOL_VERSION)?.as_str());
-    let method = Method::from_name(name);
+    let method = Method::from_name(name).or_else(|| added(name).then_some(Method::Extension));
     let Some(version) = claim else {
         return without_claim(method, params, headers, served);
     };

@@ -7,7 +7,7 @@
 //! clock. Results are encoded by the caller: a request that is answered at once is never
 //! registered here, one that is not is registered by [`Session::begin`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ pub struct SessionConfig {
     pub limits: Limits,
     /// Periodic pings, off unless asked for.
     pub ping: Option<PingPlan>,
+    /// Server: the names of requests that are none of the protocol's, and are answered.
+    pub extension_methods: BTreeSet<Box<str>>,
 }
 
 impl SessionConfig {
@@ -102,8 +104,14 @@ impl SessionConfig {
             head: stateless::Head::default(),
             limits: Limits::default(),
             ping: None,
+            extension_methods: BTreeSet::new(),
         }
     }
+}
+
+/// The name of a method that is none of the protocol's.
+pub fn named_extension(method: Method, name: &str) -> Option<Box<str>> {
+    (method == Method::Extension).then(|| name.into())
 }
 
 /// Where the handshake stands.
@@ -517,9 +525,12 @@ impl Session {
             return Received::Ignored(Ignored::AskedByServer(shown));
         }
         if self.role == Role::Server && !self.config.stateless.is_empty() {
-            match classify::request(&name, &params, None, &self.config.served) {
+            let config = &self.config;
+            let added = |name: &str| config.extension_methods.contains(name);
+            match classify::request(&name, &params, None, &config.served, &added) {
                 Ok(Route::Request(method, envelope)) => {
-                    return self.receive_stateless(bytes, id, method, params, envelope);
+                    let extension = named_extension(method, &name);
+                    return self.receive_stateless(bytes, id, method, extension, params, envelope);
                 }
                 Ok(_) => {}
                 Err(rejection) => return self.refuse_request(id, &rejection.error),
@@ -537,7 +548,12 @@ impl Session {
                 Received::Handled
             }
             Some(Method::Initialize) if self.role == Role::Server => self.initialize(id, &params),
-            Some(method) => self.route_request(bytes, id, method, params),
+            Some(method) => self.route_request(bytes, id, method, None, params),
+            None if self.config.extension_methods.contains(&*name) => {
+                let method = Method::Extension;
+                let extension = named_extension(method, &name);
+                self.route_request(bytes, id, method, extension, params)
+            }
             None => self.refuse_request(id, &ErrorObject::method_not_found(&name)),
         }
     }
@@ -554,6 +570,7 @@ impl Session {
         bytes: usize,
         id: IdRef<'a>,
         method: Method,
+        extension: Option<Box<str>>,
         params: Params<'a>,
         envelope: Box<stateless::Envelope>,
     ) -> Received<'a> {
@@ -571,6 +588,7 @@ impl Session {
         let inbound = Inbound {
             id,
             method,
+            extension,
             params,
             progress_token,
             bytes,
@@ -605,6 +623,7 @@ impl Session {
         bytes: usize,
         id: IdRef<'a>,
         method: Method,
+        extension: Option<Box<str>>,
         params: Params<'a>,
     ) -> Received<'a> {
         let row = method.row();
@@ -632,6 +651,7 @@ impl Session {
         Received::Request(Inbound {
             id,
             method,
+            extension,
             params,
             progress_token,
             bytes,

@@ -125,11 +125,16 @@ pub fn request(
 
 /// A request whose params are already JSON text.
 pub fn raw_request(buffer: &mut Vec<u8>, id: i64, method: Method, params: &[u8]) {
+    named_request(buffer, id, method.name(), params);
+}
+
+/// The same with any name that needs no escapes.
+pub fn named_request(buffer: &mut Vec<u8>, id: i64, method: &str, params: &[u8]) {
     let start = buffer.len();
     buffer.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     append(buffer, &id);
     buffer.extend_from_slice(b",\"method\":\"");
-    buffer.extend_from_slice(method.name().as_bytes());
+    buffer.extend_from_slice(method.as_bytes());
     buffer.extend_from_slice(b"\",\"params\":");
     buffer.extend_from_slice(params);
     buffer.push(b'}');

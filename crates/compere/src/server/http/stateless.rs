@@ -18,7 +18,7 @@ use compere_proto::connection::Inbound;
 use compere_proto::connection::classify::{self, Headers, Rejection, Route};
 use compere_proto::connection::progress_gate::Step;
 use compere_proto::connection::rate::Rate;
-use compere_proto::connection::session::progress_token;
+use compere_proto::connection::session::{named_extension, progress_token};
 use compere_proto::connection::stateless::{Envelope, PROTOCOL_VERSION as VERSION_KEY};
 use compere_proto::error::Misuse;
 use compere_proto::jsonrpc::{ErrorObject, IdRef, RequestId};
@@ -143,13 +143,19 @@ impl Endpoint {
                 return Some(self.refuse(malformed.id.as_ref(), 400, &error));
             }
         };
-        let route = classify::classify(&message, Some(headers), &config.served);
+        let added = |name: &str| config.extension_methods.contains(name);
+        let route = classify::classify_with(&message, Some(headers), &config.served, &added);
         if matches!(route, Ok(Route::Session)) {
             SCANNER.set(Some(scanner));
             return None;
         }
         self.show(NONE, Direction::Received, body);
-        let Message::Request { id, params, .. } = message else {
+        let Message::Request {
+            id,
+            method: name,
+            params,
+        } = message
+        else {
             let response = match &route {
                 Err(Rejection { status, error }) => self.refuse(None, *status, error),
                 Ok(_) => empty(StatusCode::ACCEPTED),
@@ -162,6 +168,7 @@ impl Endpoint {
                 let inbound = Inbound {
                     id,
                     method,
+                    extension: named_extension(method, &name.text()),
                     params,
                     progress_token: None,
                     bytes: body.len(),
