@@ -178,18 +178,28 @@ async fn a_task_is_looked_at_answered_and_withdrawn() {
         let params = json!({"taskId": task, "inputResponses": answers});
         request(id, "tasks/update", params, with_extension())
     };
-    // What is unasked is ignored, what does not fit is asked again.
-    for answers in [
-        json!({"else": {}}),
-        json!({"who": {"action": "accept", "content": {"name": 5}}}),
+    // What is unasked is ignored, what does not fit is asked again, by another key.
+    for (answers, key) in [
+        (json!({"else": {}}), "who"),
+        (
+            json!({"who": {"action": "accept", "content": {"name": 5}}}),
+            "who 2",
+        ),
+        (
+            json!({"who": {"action": "accept", "content": {"name": "Eve"}}}),
+            "who 2",
+        ),
     ] {
         let said = post(&mut http, &update(6, answers, &id)).await;
         assert_eq!(said.answer["result"]["resultType"], "complete");
         tokio::time::sleep(Duration::from_millis(10)).await;
         let shown = post(&mut http, &about(7, "tasks/get", &id)).await;
-        assert_eq!(shown.answer["result"]["status"], "input_required");
+        let shown = &shown.answer["result"];
+        assert_eq!(shown["status"], "input_required");
+        let asked = shown["inputRequests"].as_object().unwrap();
+        assert_eq!(asked.keys().collect::<Vec<_>>(), [key]);
     }
-    let answer = json!({"who": {"action": "accept", "content": {"name": "Ada"}}});
+    let answer = json!({"who 2": {"action": "accept", "content": {"name": "Ada"}}});
     post(&mut http, &update(8, answer, &id)).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let shown = post(&mut http, &about(9, "tasks/get", &id)).await;

@@ -25,10 +25,13 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tower_service::Service;
 
+#[path = "shared/redis_server.rs"]
+mod redis_server;
 #[path = "shared/redis_stores.rs"]
 mod redis_stores;
 
-use redis_stores::Server as Redis;
+use redis_server::Server as Redis;
+use redis_stores::stores;
 
 const KEPT: usize = 64;
 
@@ -43,7 +46,7 @@ async fn the_stores_in_memory_keep_the_contract() {
 #[tokio::test]
 async fn the_stores_over_redis_keep_the_contract() {
     let redis = Redis::start().await;
-    let (one, other) = (redis.stores(KEPT).await, redis.stores(KEPT).await);
+    let (one, other) = (stores(&redis, KEPT).await, stores(&redis, KEPT).await);
     let kept = KEPT;
     Instances { one, other, kept }.keep_the_contract().await;
 }
@@ -155,7 +158,7 @@ async fn a_client_notices_nothing_over_memory() {
 #[tokio::test]
 async fn a_client_notices_nothing_over_redis() {
     let redis = Redis::start().await;
-    let stores = async || redis.stores(256).await;
+    let stores = async || stores(&redis, 256).await;
     a_client_notices_nothing([stores().await, stores().await, stores().await]).await;
 }
 
@@ -199,7 +202,7 @@ async fn cuts_lose_nothing_over_memory() {
 #[tokio::test]
 async fn cuts_lose_nothing_over_redis() {
     let redis = Redis::start().await;
-    let stores = [redis.stores(256).await, redis.stores(256).await];
+    let stores = [stores(&redis, 256).await, stores(&redis, 256).await];
     cuts_lose_nothing(&stores, (300..1_800).step_by(171)).await;
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use compere::prelude::*;
 use compere::server::http::HttpOptions;
-use compere::server::listen::{Change, Deliver, EventBus};
+use compere::server::listen::Change;
 use compere::{RawArgs, Revision, ServerHandle};
 use compere_proto::connection::classify::{Headers, Route, classify};
 use compere_proto::wire::header;
 use compere_proto::wire::scan::Scanner;
+use compere_tests::carrier::Carrier;
 use compere_tests::doors::{self, Door, doors, request};
 use futures_util::StreamExt;
 use http::Request;
@@ -668,29 +669,9 @@ async fn listening_on_a_pipe_ends_when_the_client_says_so() {
     serving.await.unwrap().unwrap();
 }
 
-/// A bus that a test looks at, and that two servers share.
-#[derive(Clone, Default)]
-struct Wire {
-    all: Arc<Mutex<Vec<Deliver>>>,
-    carried: Arc<Mutex<Vec<Change>>>,
-}
-
-impl EventBus for Wire {
-    fn attach(&self, deliver: Deliver) {
-        self.all.lock().unwrap().push(deliver);
-    }
-
-    fn publish(&self, change: &Change) {
-        self.carried.lock().unwrap().push(change.clone());
-        for deliver in self.all.lock().unwrap().iter() {
-            deliver(change);
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn changes_reach_clients_of_other_instances() {
-    let wire = Wire::default();
+    let wire = Carrier::default();
     let one = server(&Stage::default())
         .event_bus(wire.clone())
         .start()
@@ -705,8 +686,7 @@ async fn changes_reach_clients_of_other_instances() {
     one.resource_updated("test://a");
     let told = heard.next().await.unwrap();
     assert_eq!(told["params"]["uri"], "test://a");
-    let carried = wire.carried.lock().unwrap().clone();
-    assert_eq!(carried, [Change::Resource("test://a".to_owned())]);
+    assert_eq!(wire.carried(), [Change::Resource("test://a".to_owned())]);
 }
 
 /// Hooks are told of what is listened for, each time, and of its end.

@@ -104,6 +104,22 @@ mod block_shared {
     }
 }
 
+mod block_tasks {
+    use compere::prelude::*;
+    use compere::server::tasks::MemoryTasks;
+
+    fn with_shared_tasks(server: Server, tasks: &MemoryTasks) -> Server {
+        // In one process. Over several, implement `TaskStore` on what you have.
+        server.task_store(tasks.clone())
+    }
+
+    #[test]
+    fn works() {
+        let server = Server::new("calculator", "1");
+        with_shared_tasks(server, &MemoryTasks::new());
+    }
+}
+
 mod block_4 {
     use compere::prelude::*;
     use compere::transport::http::HttpTarget;

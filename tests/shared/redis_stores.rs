@@ -1,10 +1,8 @@
-//! The stores over Redis, for tests: a server of Redis that ends with the test, and the three traits
-//! over it. It is written to be read, not to be fast.
+//! The stores over Redis, for tests. They are written to be read, not to be fast.
 //!
 //! Events are entries of Redis streams, whose ids Redis gives. A session has a counter, a list of its
 //! streams, and for each stream the entry and one key that says what is gone.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,51 +16,20 @@ use redis::Client;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 
+use crate::redis_server::{Server, failed, script};
+
 /// How long Redis waits for news before it is asked again.
 const BLOCK_MILLIS: usize = 500;
 
-/// A Redis of the test's own.
-pub struct Server {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Server {
-    pub async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no"])
-            .arg("--unixsocket")
-            .arg(folder.path().join("socket"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is not there: install it, on Debian as the package redis-server");
-        let server = Self { child, folder };
-        let socket = server.folder.path().join("socket");
-        compere_tests::until("the socket of Redis", || socket.exists()).await;
-        server
-    }
-
-    /// The stores as one instance has them, with connections of their own.
-    pub async fn stores(&self, kept: usize) -> Shared {
-        let socket = self.folder.path().join("socket");
-        let client = Client::open(format!("redis+unix://{}", socket.display())).unwrap();
-        let connection = client.get_multiplexed_async_connection().await.unwrap();
-        let stores = Arc::new(Stores {
-            client,
-            connection,
-            kept,
-        });
-        Shared::new(stores.clone(), stores.clone(), stores)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The stores as one instance has them, with connections of their own.
+pub async fn stores(redis: &Server, kept: usize) -> Shared {
+    let (client, connection) = redis.connect().await;
+    let stores = Arc::new(Stores {
+        client,
+        connection,
+        kept,
+    });
+    Shared::new(stores.clone(), stores.clone(), stores)
 }
 
 struct Stores {
@@ -71,21 +38,8 @@ struct Stores {
     kept: usize,
 }
 
-fn failed(error: redis::RedisError) -> StoreError {
-    StoreError::new(error)
-}
-
 fn stream_key(session: &str, stream: &str) -> String {
     format!("events:{session}:{stream}")
-}
-
-fn script(text: &str, keys: &[String], arguments: &[&[u8]]) -> redis::Cmd {
-    let mut command = redis::cmd("EVAL");
-    command.arg(text).arg(keys.len()).arg(keys);
-    for argument in arguments {
-        command.arg(*argument);
-    }
-    command
 }
 
 /// KEYS: the order of the session's events, the stream, what is gone of streams.

@@ -7,6 +7,7 @@ use std::time::Duration;
 #[path = "../hostile/attacks.rs"]
 pub mod attacks;
 pub mod balanced;
+pub mod carrier;
 pub mod cutting;
 #[path = "../stateless/doors.rs"]
 pub mod doors;

@@ -35,7 +35,7 @@ pub(crate) async fn candidates(line: &str, cursor: usize) -> Vec<Candidate> {
         all.push(last);
         all
     };
-    let found = suggest(&typed, &current, &all).await;
+    let found = Box::pin(suggest(&typed, &current, &all)).await;
     found
         .into_iter()
         .filter(|candidate| candidate.text.starts_with(&current))

@@ -21,7 +21,8 @@ pub mod resources;
 pub mod schema;
 pub mod seal;
 pub mod session;
-pub(crate) mod tasks;
+pub(crate) mod soon;
+pub mod tasks;
 pub(crate) mod texts;
 pub mod tools;
 
@@ -58,6 +59,7 @@ use crate::server::reply::ToolError;
 use crate::server::resources::{IntoResource, ResourceOrTemplate, hint};
 use crate::server::seal::StateKey;
 use crate::server::session::Session;
+use crate::server::tasks::TaskStore;
 use crate::server::tools::{IntoTool, ServerTool, ToolRequest, ToolService};
 use crate::transport::ByteStream;
 use crate::transport::stdio::Stdio;
@@ -97,6 +99,7 @@ impl Server {
                 extensions: BTreeMap::new(),
                 state_keys: Vec::new(),
                 event_bus: None,
+                task_store: None,
                 ping: None,
                 logging: true,
                 schemas_later: false,
@@ -315,6 +318,15 @@ impl Server {
     #[must_use]
     pub fn event_bus(mut self, bus: impl EventBus) -> Self {
         self.options.event_bus = Some(Arc::new(bus));
+        self
+    }
+
+    /// Keeps the tasks of principals where other instances of this server find them, so that any of them
+    /// answers for all tasks. Without one, which is the default, tasks live and end with this process. With
+    /// an [`event_bus`](Self::event_bus) beside it, clients hear at once what other instances do.
+    #[must_use]
+    pub fn task_store(mut self, store: impl TaskStore) -> Self {
+        self.options.task_store = Some(Arc::new(store));
         self
     }
 

@@ -89,6 +89,12 @@ pub struct Limits {
     pub tasks: usize,
     /// How long a task is kept at most, running or done, from its creation.
     pub task_ttl: Duration,
+    /// How often clients are asked to look at a task, and how often an instance of a server looks itself
+    /// at what other instances share with it.
+    pub task_poll: Duration,
+    /// How long a task that several instances share counts as worked on after the one that does so last
+    /// said it. A task that nobody works on has failed.
+    pub task_lease: Duration,
     /// How often one call of a stateless client may be answered with questions. At the bound the call
     /// fails.
     pub input_rounds: usize,
@@ -170,6 +176,8 @@ impl Limits {
         schema_regex_bytes: 256 * 1024,
         tasks: 256,
         task_ttl: Duration::from_secs(60 * 60),
+        task_poll: Duration::from_secs(1),
+        task_lease: Duration::from_secs(30),
         input_rounds: 8,
         request_state_bytes: 64 * 1024,
         request_state_lifetime: Duration::from_secs(10 * 60),

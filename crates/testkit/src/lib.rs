@@ -4,4 +4,5 @@ pub mod fixture;
 pub mod schema;
 pub mod script;
 pub mod stores;
+pub mod tasks;
 pub mod transcript;

@@ -24,7 +24,7 @@ use crate::driver::peer::Peer;
 use crate::server::input::Input;
 use crate::server::listen::Subscription;
 use crate::server::reply::ToolError;
-use crate::server::tasks::TaskEntry;
+use crate::server::tasks::running::RunningTask;
 
 /// A boxed future of a handler.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -35,9 +35,9 @@ pub(crate) struct CallShared {
     pub(crate) token: Option<ProgressToken>,
     pub(crate) input: Option<Box<Input>>,
     /// The task that this call is worked on as.
-    pub(crate) task: Option<Arc<TaskEntry>>,
+    pub(crate) task: Option<Arc<RunningTask>>,
     /// The task of the extension that it has become.
-    extension_task: OnceLock<Arc<TaskEntry>>,
+    extension_task: OnceLock<Arc<RunningTask>>,
     /// What it listens for, if that is what it is for.
     listener: OnceLock<Arc<Subscription>>,
     /// The trace that it belongs to.
@@ -57,7 +57,7 @@ impl CallShared {
         peer: Peer,
         token: Option<ProgressToken>,
         input: Option<Box<Input>>,
-        task: Option<Arc<TaskEntry>>,
+        task: Option<Arc<RunningTask>>,
     ) -> Self {
         let gate = Mutex::new(ProgressGate::new(&peer.limits));
         Self {
@@ -82,12 +82,12 @@ impl CallShared {
     }
 
     /// From now on it is worked on as a task, and was answered with that.
-    pub(crate) fn become_task(&self, task: Arc<TaskEntry>) {
+    pub(crate) fn become_task(&self, task: Arc<RunningTask>) {
         let _ = self.extension_task.set(task);
     }
 
     /// The task of the extension that it has become.
-    pub(crate) fn extension_task(&self) -> Option<&Arc<TaskEntry>> {
+    pub(crate) fn extension_task(&self) -> Option<&Arc<RunningTask>> {
         self.extension_task.get()
     }
 

@@ -15,6 +15,7 @@ use compere_proto::elicitation::{
     ElicitAction, ElicitParams, ElicitResult, ElicitationCompleteParams, UrlElicitation,
 };
 use compere_proto::error::{Misuse, PeerIncompatible, PeerMisbehaved};
+use compere_proto::jsonrpc::ErrorObject;
 use compere_proto::lifecycle::Implementation;
 use compere_proto::logging::{LogMessage, LoggingLevel};
 use compere_proto::object::RawJson;
@@ -41,7 +42,7 @@ use crate::server::handle::ServerHandle;
 use crate::server::input::{Input, Known};
 use crate::server::resources::hint;
 use crate::server::session::{Session, SessionShared};
-use crate::server::tasks::TaskEntry;
+use crate::server::tasks::running::RunningTask;
 
 /// The context of one call. Cheap to clone, usable from any task; after the call has been
 /// answered or cancelled it does nothing any more.
@@ -390,13 +391,16 @@ impl Context {
     /// A question of a task of the extension: its client finds it there, and answers it there.
     async fn ask_in_task<R: DeserializeOwned>(
         &self,
-        task: &TaskEntry,
+        task: &RunningTask,
         key: &str,
         question: Question<'_>,
         asked: InputRequest,
     ) -> Result<R> {
         loop {
-            let Some(answer) = task.ask(key, asked.clone()).await else {
+            let answer = task.ask(key, asked.clone()).await;
+            let failed = |error: ErrorObject| misuse(Misuse::Other(error.message.into_owned()));
+            let answer = answer.map_err(failed)?;
+            let Some(answer) = answer else {
                 // It is over, and with it this handler.
                 return std::future::pending().await;
             };
@@ -431,9 +435,9 @@ impl Context {
         };
         let peer = self.call.peer.on(task.route());
         let asking = peer.request(method, options, |_| Some(params));
-        task.asks(true);
+        task.asks(true).await;
         let answer = asking.decode(method).await;
-        task.asks(false);
+        task.asks(false).await;
         answer
     }
 

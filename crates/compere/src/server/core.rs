@@ -28,7 +28,7 @@ use crate::server::registry::Registry;
 use crate::server::reply::ToolError;
 use crate::server::seal::{Seal, StateKey};
 use crate::server::session::{Session, SessionShared};
-use crate::server::tasks::Tasks;
+use crate::server::tasks::{TaskStore, Tasks};
 
 pub(crate) type SessionHook = Arc<dyn Fn(&Session) + Send + Sync>;
 pub(crate) type SubscribeHook = Arc<dyn Fn(&Session, &str) -> Result<(), ToolError> + Send + Sync>;
@@ -49,6 +49,7 @@ pub(crate) struct ServerOptions {
     pub(crate) extensions: BTreeMap<String, RawJson>,
     pub(crate) state_keys: Vec<StateKey>,
     pub(crate) event_bus: Option<Arc<dyn EventBus>>,
+    pub(crate) task_store: Option<Arc<dyn TaskStore>>,
     pub(crate) ping: Option<PingPlan>,
     pub(crate) logging: bool,
     pub(crate) schemas_later: bool,
@@ -97,6 +98,7 @@ impl ServerCore {
             Some(bus) => bus.clone(),
             None => Arc::new(InProcess::default()),
         };
+        let tasks = Tasks::new(options.task_store.clone());
         let core = Arc::new(Self {
             listeners: Arc::default(),
             stand_ins: StandIns::default(),
@@ -107,7 +109,7 @@ impl ServerCore {
             epoch: AtomicU64::new(0),
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
-            tasks: Tasks::default(),
+            tasks,
             used_states: UsedStates::default(),
             seal: OnceLock::new(),
             #[cfg(feature = "http-server")]
@@ -131,11 +133,11 @@ impl ServerCore {
     }
 
     /// Tells the clients of this instance.
-    fn deliver(&self, change: &Change) {
+    pub(crate) fn deliver(&self, change: &Change) {
         self.listeners.tell(change);
         // Sessions are told of their tasks one by one.
-        if matches!(change, Change::Task(_)) {
-            return;
+        if let Change::Task(id) = change {
+            return self.tasks.woken(id);
         }
         let nothing = None::<&compere_proto::pagination::Empty>;
         self.broadcast(|session| match change {

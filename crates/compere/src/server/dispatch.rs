@@ -1,6 +1,8 @@
 //! From a request to its handler: finds it, checks the arguments, polls it once where the
 //! message was read.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -27,7 +29,7 @@ use crate::client::rounds::with_members;
 use crate::driver::call::{CallShared, Handling, Work, panicked};
 use crate::driver::exchange::Route;
 use crate::driver::outcome::Outcome;
-use crate::driver::{self, Driver, Listener, Side, Started};
+use crate::driver::{Driver, Listener, Side, Started};
 use crate::error::{Error, Result};
 use crate::relay::{Opened, opening, stand_in};
 use crate::server::completion::CompletionQuery;
@@ -40,7 +42,8 @@ use crate::server::registry::{CompletionReferenceKey, Registry, check_uri};
 use crate::server::reply::resource_not_found;
 use crate::server::resources::ResourceHandler;
 use crate::server::session::{Session, SessionShared};
-use crate::server::tasks::TaskEntry;
+use crate::server::tasks::Place;
+use crate::server::tasks::running::RunningTask;
 use crate::server::tools::ServerTool;
 use crate::transport::ByteStream;
 
@@ -196,7 +199,7 @@ impl Conversation for Machine {
 }
 
 /// Texts by their names.
-type Texts = std::collections::BTreeMap<String, String>;
+type Texts = BTreeMap<String, String>;
 
 /// What reads a resource.
 struct FoundResource {
@@ -355,7 +358,7 @@ impl Dispatch {
         let core = &self.session.core;
         let server = core.session_config().server_capabilities.clone();
         let limits = &core.options.limits;
-        let mut honoured = match listen::honour(limits, &server, &params.notifications, known) {
+        let honoured = match listen::honour(limits, &server, &params.notifications, known) {
             Ok(honoured) => honoured,
             Err(error) => return Started::Done(error.into()),
         };
@@ -368,9 +371,6 @@ impl Dispatch {
             if task_ids.len() > limits.tasks {
                 return Started::Done(ErrorObject::limit("tasks", limits.tasks).into());
             }
-            let own = |id: &String| core.tasks.find(&self.session, id).is_ok();
-            let own: Vec<String> = task_ids.into_iter().filter(own).collect();
-            honoured.task_ids = (!own.is_empty()).then_some(own);
         }
         let listener = Subscription::new(
             &self.session,
@@ -381,12 +381,12 @@ impl Dispatch {
         let call = Call::new(&self.session, "", Arguments::NONE, None, request);
         let shared = call.shared();
         shared.listen(listener.clone());
-        listener.speak_through(shared);
-        let cancelled = shared.clone();
+        let speaks_through = shared.clone();
         let handling = Handling::Other(Box::pin(async move {
             tokio::select! {
                 () = listener.ended() => {}
-                () = cancelled.cancelled() => {}
+                () = speaks_through.cancelled() => {}
+                () = listener.attend(task_ids, &speaks_through) => {}
             }
             Outcome::Listened(listener.result())
         }));
@@ -491,12 +491,12 @@ impl Dispatch {
             Method::TasksGet | Method::TasksUpdate | Method::TasksCancel
                 if revision.era() == Era::Stateless =>
             {
-                Started::Done(self.extension_task(method, params, &request))
+                self.extension_task(method, params, &request, context)
             }
             Method::TasksGet | Method::TasksResult | Method::TasksCancel => {
                 self.task(method, params, &request, context)
             }
-            Method::TasksList => Started::Done(self.list_tasks(params)),
+            Method::TasksList => self.list_tasks(params, context),
             Method::PromptsGet => self.get_prompt(params, request, context),
             Method::Extension => {
                 self.extension_method(rate, now, params, revision, request, context)
@@ -580,21 +580,21 @@ impl Dispatch {
             Ok(as_task) => as_task,
             Err(error) => return Started::Done(error.into()),
         };
-        let task = request.task.clone();
+        let (task, alone) = (request.task.clone(), request.alone);
         let call = Call::new(&self.session, &name, arguments, None, request);
         let handler = &registered.tool.handler;
         let begun = guarded(registered.name.clone(), || {
             Handling::Tool(handler.call(&call))
         });
         match (task, as_task) {
-            (Some(task), _) => self.start_task(&task, begun, &call),
+            (Some(task), _) => self.start_task(task, begun, &call, context),
             (None, AsTask::Never) => start(begun, &call, context),
             (None, AsTask::Always) => match begun {
-                Ok(work) => self.turn_into_task(work, call.shared().clone()),
+                Ok(work) => self.turn_into_task(work, call.shared().clone(), alone, context),
                 Err(outcome) => Started::Done(outcome),
             },
             (None, AsTask::IfItTakesLong) => match start(begun, &call, context) {
-                Started::Pending(work, shared) => self.turn_into_task(work, shared),
+                Started::Pending(work, shared) => self.turn_into_task(work, shared, alone, context),
                 started => started,
             },
         }
@@ -629,10 +629,7 @@ impl Dispatch {
                     let why = without_position(&error);
                     ErrorObject::invalid_params(format!("Invalid params: task: {why}"))
                 })?;
-                let core = &self.session.core;
-                let task =
-                    core.tasks
-                        .create(&self.session, wanted.ttl, false, &core.options.limits)?;
+                let task = RunningTask::new(&self.session, wanted.ttl, false)?;
                 // What it says belongs to no request any more.
                 request.route = Route::GENERAL;
                 request.task = Some(task);
@@ -642,72 +639,119 @@ impl Dispatch {
     }
 
     /// Lets a handler run on by itself; its call is answered with the task.
-    fn start_task(&self, task: &Arc<TaskEntry>, begun: Begun, call: &Call<'_>) -> Started {
-        match begun {
-            Ok(work) => {
-                let shared = call.shared().clone();
-                task.belongs_to(shared.clone());
-                let grace = self.session.core.options.limits.grace;
-                let running = task.clone();
-                tokio::spawn(async move {
-                    running.finish(driver::call::run(work, shared, grace).await);
-                });
-            }
-            Err(outcome) => task.finish(Some(outcome)),
-        }
-        let result = CreateTaskResult::new(task.task());
-        Started::Done(Outcome::CreateTask(Box::new(result)))
+    fn start_task(
+        &self,
+        task: Arc<RunningTask>,
+        begun: Begun,
+        call: &Call<'_>,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let shared = call.shared().clone();
+        let poll = self.session.core.options.limits.task_poll;
+        let starting = async move {
+            let id = task.id.clone();
+            let made = match begun {
+                Ok(work) => task.start(work, shared).await,
+                Err(outcome) => task.end(outcome).await,
+            };
+            let result = CreateTaskResult::new(made?.task(&id, poll));
+            Ok(Outcome::CreateTask(Box::new(result)))
+        };
+        self.soon("tools/call", false, starting, context)
     }
 
     /// Lets a handler run on by itself, as a task of the extension, which answers its call.
-    fn turn_into_task(&self, work: Work, call: Arc<CallShared>) -> Started {
-        let core = &self.session.core;
-        let limits = &core.options.limits;
-        let task = match core.tasks.create(&self.session, None, true, limits) {
+    fn turn_into_task(
+        &self,
+        work: Work,
+        call: Arc<CallShared>,
+        alone: bool,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let task = match RunningTask::new(&self.session, None, true) {
             Ok(task) => task,
-            Err(error) => {
-                call.cancel();
-                return Started::Done(error.into());
-            }
+            Err(error) => return Started::Done(error.into()),
         };
         call.become_task(task.clone());
-        task.belongs_to(call.clone());
         // What it says belongs to no request any more.
         call.finish();
-        let (running, grace) = (task.clone(), limits.grace);
-        tokio::spawn(async move {
-            running.finish(driver::call::run(work, call, grace).await);
-        });
-        let mut made = task.shown(false);
-        made["resultType"] = "task".into();
-        Started::Done(Outcome::Raw(made.to_string().into()))
+        let poll = self.session.core.options.limits.task_poll;
+        let starting = async move {
+            let id = task.id.clone();
+            let record = task.start(work, call).await?;
+            let mut made = record.shown(&id, poll, false);
+            made["resultType"] = "task".into();
+            Ok(Outcome::Raw(made.to_string().into()))
+        };
+        self.soon("tools/call", alone, starting, context)
+    }
+
+    /// What takes no longer than the store of tasks does.
+    fn soon(
+        &self,
+        name: &'static str,
+        alone: bool,
+        answering: impl Future<Output = Result<Outcome, ErrorObject>> + Send + 'static,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        self.waits(name, Route::default(), alone, answering, context)
+    }
+
+    fn waits(
+        &self,
+        name: &'static str,
+        route: Route,
+        alone: bool,
+        answering: impl Future<Output = Result<Outcome, ErrorObject>> + Send + 'static,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
+        let handling = Handling::Other(Box::pin(async move {
+            answering.await.unwrap_or_else(Outcome::from)
+        }));
+        let waiting = Request {
+            route,
+            alone,
+            ..Request::default()
+        };
+        let call = Call::new(&self.session, "", Arguments::NONE, None, waiting);
+        let name = name.into();
+        start(Ok(Work { handling, name }), &call, context)
     }
 
     /// What a client of the extension asks of a task.
-    fn extension_task(&self, method: Method, params: &Params<'_>, request: &Request) -> Outcome {
+    fn extension_task(
+        &self,
+        method: Method,
+        params: &Params<'_>,
+        request: &Request,
+        context: &mut TaskContext<'_>,
+    ) -> Started {
         let declares = |brought: &Brought| brought.has_extension(tasks::EXTENSION);
         if !request.brought.as_ref().is_some_and(declares) {
-            return missing_extension(tasks::EXTENSION).into();
+            return Started::Done(missing_extension(tasks::EXTENSION).into());
         }
         let Some(id) = params.get_str("taskId") else {
-            return missing_member("taskId").into();
+            return missing("taskId");
         };
-        let task = match self.session.core.tasks.find(&self.session, &id) {
-            Ok(task) => task,
-            Err(error) => return error.into(),
+        let id = id.into_owned();
+        let place = Place::of(&self.session);
+        let answers = match method {
+            Method::TasksUpdate => input_responses(params),
+            _ => BTreeMap::new(),
         };
-        match method {
-            Method::TasksGet => Outcome::Written(task.shown(true).to_string().into()),
-            Method::TasksUpdate => {
-                task.answer(input_responses(params));
-                Outcome::Empty
-            }
-            _ => {
+        let asking = async move {
+            let task = place.find(&id).await?;
+            match method {
+                Method::TasksGet => {
+                    return Ok(Outcome::Written(task.shown().to_string().into()));
+                }
+                Method::TasksUpdate => task.answer(&answers).await?,
                 // One that is over stays as it is.
-                let _ = task.cancel();
-                Outcome::Empty
+                _ => drop(task.cancel().await),
             }
-        }
+            Ok(Outcome::Empty)
+        };
+        self.soon(method.name(), request.alone, asking, context)
     }
 
     fn task(
@@ -720,41 +764,28 @@ impl Dispatch {
         let Some(id) = params.get_str("taskId") else {
             return missing("taskId");
         };
-        let task = match self.session.core.tasks.find(&self.session, &id) {
-            Ok(task) => task,
-            Err(error) => return Started::Done(error.into()),
-        };
-        match method {
-            Method::TasksGet => Started::Done(Outcome::Task(Box::new(task.task()))),
-            Method::TasksCancel => Started::Done(match task.cancel() {
-                Ok(task) => Outcome::Task(Box::new(task)),
-                Err(error) => error.into(),
-            }),
-            _ => {
-                let name: Arc<str> = "tasks/result".into();
-                let handling = Handling::Other(Box::pin(task.result(request.route)));
-                let waiting = Request {
-                    route: request.route,
-                    ..Request::default()
-                };
-                let call = Call::new(&self.session, &id, Arguments::NONE, None, waiting);
-                start(Ok(Work { handling, name }), &call, context)
+        let (id, route, session) = (id.into_owned(), request.route, self.session.id);
+        let place = Place::of(&self.session);
+        let asking = async move {
+            let task = place.find(&id).await?;
+            match method {
+                Method::TasksGet => Ok(Outcome::Task(Box::new(task.task()))),
+                Method::TasksCancel => Ok(Outcome::Task(Box::new(task.cancel().await?))),
+                _ => Ok(task.result(session, route).await),
             }
-        }
+        };
+        self.waits(method.name(), route, false, asking, context)
     }
 
-    fn list_tasks(&self, params: &Params<'_>) -> Outcome {
-        let cursor = params.get_str("cursor");
+    fn list_tasks(&self, params: &Params<'_>, context: &mut TaskContext<'_>) -> Started {
+        let cursor = params.get_str("cursor").map(Cow::into_owned);
         let size = self.session.core.options.page_size;
-        match self
-            .session
-            .core
-            .tasks
-            .page(&self.session, cursor.as_deref(), size)
-        {
-            Ok(page) => Outcome::Tasks(page),
-            Err(error) => error.into(),
-        }
+        let place = Place::of(&self.session);
+        let listing = async move {
+            let page = place.page(cursor.as_deref(), size).await?;
+            Ok(Outcome::Tasks(page))
+        };
+        self.soon("tasks/list", false, listing, context)
     }
 
     /// A request that is none of the protocol's.

@@ -22,7 +22,7 @@ use crate::server::context::Context;
 use crate::server::input::Brought;
 use crate::server::reply::ToolError;
 use crate::server::session::SessionShared;
-use crate::server::tasks::TaskEntry;
+use crate::server::tasks::running::RunningTask;
 use crate::server::{schema, texts};
 
 /// Values that handlers share, by type.
@@ -80,7 +80,7 @@ pub(crate) struct Request {
     pub(crate) trace: Option<Box<TraceContext>>,
     /// The name of a method that is none of the protocol's.
     pub(crate) extension: Option<Box<str>>,
-    pub(crate) task: Option<Arc<TaskEntry>>,
+    pub(crate) task: Option<Arc<RunningTask>>,
     /// What it says goes to its own stream, which nobody else knows.
     pub(crate) alone: bool,
 }
@@ -99,7 +99,7 @@ pub struct Call<'a> {
     token: std::cell::RefCell<Option<ProgressToken>>,
     brought: std::cell::RefCell<Option<Brought>>,
     trace: std::cell::Cell<Option<Box<TraceContext>>>,
-    task: Option<Arc<TaskEntry>>,
+    task: Option<Arc<RunningTask>>,
     shared: OnceCell<Arc<CallShared>>,
 }
 

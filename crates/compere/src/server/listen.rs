@@ -10,7 +10,7 @@
 //! Spec: <https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions>
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use compere_proto::capability::ServerCapabilities;
 use compere_proto::connection::stateless::{SUBSCRIPTION_ID, SubscriptionFilter};
@@ -19,11 +19,13 @@ use compere_proto::wire::encode;
 use compere_proto::{Limits, Method};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::driver::call::CallShared;
 use crate::driver::outbox::Item;
 use crate::server::session::SessionShared;
+use crate::server::tasks::Place;
 
 /// Something that a server offers has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -113,7 +115,11 @@ pub(crate) struct Subscription {
     /// The id of its request, which names it on everything that it is told.
     id: RequestId,
     honoured: SubscriptionFilter,
+    /// Those of its tasks that are there to see.
+    tasks: OnceLock<Vec<String>>,
     changed: Mutex<Changed>,
+    /// There are tasks to look up.
+    tasks_changed: Notify,
     ended: Notify,
 }
 
@@ -124,7 +130,11 @@ struct Changed {
     prompts: bool,
     resources: bool,
     updated: BTreeSet<String>,
+    /// Tasks that changed.
     tasks: BTreeSet<String>,
+    /// How the one stands that was looked up last. They are looked up one by one, as fast as the client
+    /// reads.
+    shown: Option<Value>,
     /// Where it is said that there is something to take, until it is taken.
     call: Option<Weak<CallShared>>,
     is_announced: bool,
@@ -139,18 +149,15 @@ impl Subscription {
         id: RequestId,
         honoured: SubscriptionFilter,
     ) -> Arc<Self> {
-        let changed = Changed {
-            // What happened to them before anybody listened is said first.
-            tasks: honoured.task_ids.iter().flatten().cloned().collect(),
-            ..Changed::default()
-        };
         let listener = Arc::new(Self {
             number: session.core.next_number(),
             session: session.clone(),
             among: among.clone(),
             id,
             honoured,
-            changed: Mutex::new(changed),
+            tasks: OnceLock::new(),
+            changed: Mutex::default(),
+            tasks_changed: Notify::new(),
             ended: Notify::new(),
         });
         let weak = Arc::downgrade(&listener);
@@ -166,6 +173,42 @@ impl Subscription {
     pub(crate) fn speak_through(self: &Arc<Self>, call: &Arc<CallShared>) {
         self.changed().call = Some(Arc::downgrade(call));
         self.announce();
+    }
+
+    /// Speaks through a call, first of what it listens for, and looks up how its tasks stand whenever
+    /// they changed. Never ready.
+    pub(crate) async fn attend(self: &Arc<Self>, task_ids: Vec<String>, call: &Arc<CallShared>) {
+        let place = Place::of(&self.session);
+        let mut own = Vec::new();
+        for id in task_ids {
+            if place.find(&id).await.is_ok() {
+                own.push(id);
+            }
+        }
+        // What happened to them before anybody listened is said first.
+        self.changed().tasks = own.iter().cloned().collect();
+        let _ = self.tasks.set(own);
+        self.speak_through(call);
+        loop {
+            let told = self.tasks_changed.notified();
+            let next = {
+                let mut changed = self.changed();
+                match changed.shown {
+                    Some(_) => None,
+                    None => changed.tasks.pop_first(),
+                }
+            };
+            match next {
+                None => told.await,
+                // One that has expired meanwhile has nothing more to say.
+                Some(id) => {
+                    if let Ok(task) = place.find(&id).await {
+                        self.changed().shown = Some(task.shown());
+                        self.announce();
+                    }
+                }
+            }
+        }
     }
 
     /// There is something to take.
@@ -205,10 +248,10 @@ impl Subscription {
                         changed.updated.insert(uri.clone());
                     }
                 }
-                Change::Task(id)
-                    if self.honoured.task_ids.iter().flatten().any(|own| own == id) =>
-                {
+                Change::Task(id) if self.tasks.get().into_iter().flatten().any(|own| own == id) => {
                     changed.tasks.insert(id.clone());
+                    self.tasks_changed.notify_waiters();
+                    return;
                 }
                 _ => return,
             }
@@ -249,8 +292,7 @@ impl Subscription {
             match self.next(buffer) {
                 Next::Written => return true,
                 Next::Nothing => return false,
-                // One that has expired meanwhile has nothing more to say.
-                Next::Gone => {}
+                Next::Lost => {}
             }
         }
     }
@@ -274,19 +316,16 @@ impl Subscription {
                 (Method::ResourcesListChanged, None)
             } else if let Some(uri) = changed.updated.pop_first() {
                 (Method::ResourcesUpdated, Some(uri))
-            } else if let Some(id) = changed.tasks.pop_first() {
-                task = Some(id);
+            } else if let Some(shown) = changed.shown.take() {
+                task = Some(shown);
+                self.tasks_changed.notify_waiters();
                 (Method::TasksChanged, None)
             } else {
                 changed.is_announced = false;
                 return Next::Nothing;
             }
         };
-        if let Some(id) = task {
-            let Ok(task) = self.session.core.tasks.find(&self.session, &id) else {
-                return Next::Gone;
-            };
-            let mut shown = task.shown(true);
+        if let Some(mut shown) = task {
             shown["_meta"] = serde_json::json!(Metadata(&self.id));
             return written(encode::notification(buffer, method, Some(&shown)));
         }
@@ -319,7 +358,8 @@ impl Drop for Subscription {
 enum Next {
     Written,
     Nothing,
-    Gone,
+    /// It cannot be written.
+    Lost,
 }
 
 fn written(written: Result<(), serde_json::Error>) -> Next {
@@ -327,7 +367,7 @@ fn written(written: Result<(), serde_json::Error>) -> Next {
         Ok(()) => Next::Written,
         Err(error) => {
             tracing::error!(%error, "a change cannot be written");
-            Next::Gone
+            Next::Lost
         }
     }
 }
@@ -342,7 +382,10 @@ impl Serialize for Told<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         if self.acknowledges {
-            map.serialize_entry("notifications", &self.listener.honoured)?;
+            let mut honoured = self.listener.honoured.clone();
+            let tasks = self.listener.tasks.get();
+            honoured.task_ids = tasks.filter(|tasks| !tasks.is_empty()).cloned();
+            map.serialize_entry("notifications", &honoured)?;
         }
         if let Some(uri) = self.uri {
             map.serialize_entry("uri", uri)?;
