@@ -296,16 +296,8 @@ async fn modern() -> (Client, Script) {
 async fn modern_to(builder: ClientBuilder) -> (Client, Script) {
     let (mut script, ours) = Script::new();
     let playing = tokio::spawn(async move {
-        let discover = script.next().await;
-        let found = json!({
-            "resultType": "complete",
-            "supportedVersions": ["2026-07-28"],
-            "capabilities": {"tools": {}, "extensions": {"com.example/kept": {}}},
-            "ttlMs": 0,
-            "cacheScope": "private",
-            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "odd", "version": "1"}},
-        });
-        script.answer(&discover, found).await;
+        let capabilities = json!({"tools": {}, "extensions": {"com.example/kept": {}}});
+        script.serve_discover(capabilities).await;
         script
     });
     let client = builder.connect(stream::duplex(ours)).await.unwrap();

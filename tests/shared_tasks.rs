@@ -331,7 +331,7 @@ async fn a_task_is_seen_answered_and_withdrawn_elsewhere() {
     }
     let shown = until_it_is(&mut other, &id, "completed").await;
     assert_eq!(shown["result"]["content"][0]["text"], "first and second");
-    // It is nobody else's, here or there.
+    // it is nobody else's, here or there.
     for service in [&mut one, &mut other] {
         for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
             let refused = say(service, "bob", &about(4, method, &id)).await;
@@ -371,27 +371,43 @@ async fn sessions_share_their_tasks() {
     });
     let one = old().connect(target).await.unwrap();
     let stranger = connect(old(), vec![other.clone()], "bob").await;
+    let mut newer = other.clone();
     let other = connect(old(), vec![other], "ada").await;
     let made = one.call("waits", ()).start().await.unwrap();
     let found = other.tasks().collect().await.unwrap();
     assert_eq!(
         found.iter().map(|task| &*task.task_id).collect::<Vec<_>>(),
-        [made.id()]
+        [made.id().unwrap()]
     );
     assert!(stranger.tasks().collect().await.unwrap().is_empty());
-    stranger.task(made.id()).status().await.unwrap_err();
-    let known = other.task(made.id());
+    stranger
+        .task(made.id().unwrap())
+        .status()
+        .await
+        .unwrap_err();
+    // a client of the newest revision sees it too, and withdraws it.
+    let id = json!(made.id().unwrap());
+    let seen = say(&mut newer, "ada", &about(1, "tasks/get", &id)).await;
+    assert_eq!(seen.answer["result"]["status"], "working");
+    let early = one.call("waits", ()).start().await.unwrap();
+    let id = json!(early.id().unwrap());
+    say(&mut newer, "ada", &about(2, "tasks/cancel", &id)).await;
+    until("the withdrawal", || {
+        done.cancelled.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    let known = other.task(made.id().unwrap());
     let (waited, ()) = tokio::join!(known.result(), async {
-        until("the handler", || done.began.load(Ordering::SeqCst) == 1).await;
+        until("the handler", || done.began.load(Ordering::SeqCst) == 2).await;
         done.goes_on.notify_one();
     });
     assert_eq!(waited.unwrap().joined_text(), "went on");
     assert_eq!(made.result().await.unwrap().joined_text(), "went on");
     // Whose it is hears of it, whoever withdraws it.
     let made = one.call("waits", ()).start().await.unwrap();
-    other.task(made.id()).cancel().await.unwrap();
+    other.task(made.id().unwrap()).cancel().await.unwrap();
     until("the withdrawal", || {
-        done.cancelled.load(Ordering::SeqCst) == 1
+        done.cancelled.load(Ordering::SeqCst) == 2
     })
     .await;
     until("what is said of it", || {
@@ -562,7 +578,7 @@ async fn a_store_that_fails_loses_nothing_that_was_promised() {
     let mut services = instances(vec![Arc::new(store.clone())], None, &done);
     let service = &mut services[0];
     store.fails.store(true, Ordering::SeqCst);
-    // What cannot be kept is not begun.
+    // what cannot be kept is not begun.
     let refused = say(service, "ada", &call(1, "waits")).await;
     assert_eq!(refused.code(), -32603);
     let said = refused.answer.to_string();

@@ -22,14 +22,17 @@ const STATES: [&str; 5] = [
 const TESTED_SHARE: usize = 80;
 const MARK: &str = "<!-- written by cargo xtask trace -->";
 
-/// The revisions whose rows are counted, each by those that it brought or changed.
-const REVISIONS: [&str; 5] = [
+/// The revisions whose rows are counted, each by those that it brought or changed, and the extensions.
+const CATALOGUES: [&str; 6] = [
     "2024-11-05",
     "2025-03-26",
     "2025-06-18",
     "2025-11-25",
     "2026-07-28",
+    EXTENSIONS,
 ];
+/// Nobody needs all of them: rows of those that are not spoken have a state, and that is all.
+const EXTENSIONS: &str = "extensions";
 
 struct Row {
     revision: &'static str,
@@ -41,7 +44,7 @@ type Counts<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
 
 pub(crate) fn run(write: bool) -> Outcome {
     let mut rows = BTreeMap::new();
-    for revision in REVISIONS {
+    for revision in CATALOGUES {
         rows.extend(catalogue(revision)?);
     }
     let tested = tested()?;
@@ -80,7 +83,7 @@ pub(crate) fn run(write: bool) -> Outcome {
     }
     for (revision, counts) in &counts {
         let (tested, of) = musts(counts);
-        if tested * 100 < of * TESTED_SHARE {
+        if *revision != EXTENSIONS && tested * 100 < of * TESTED_SHARE {
             faults.push(format!(
                 "{revision}: {tested} of {of} MUST rows are tested, fewer than {TESTED_SHARE} %"
             ));
@@ -137,7 +140,7 @@ fn is_id(word: &str) -> bool {
                 && area.bytes().all(|byte| byte.is_ascii_uppercase())
                 && digits(number, 2)
         }
-        ["D" | "E", number] => digits(number, 3),
+        ["D" | "E" | "X", number] => digits(number, 3),
         _ => false,
     }
 }

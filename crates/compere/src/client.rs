@@ -710,14 +710,18 @@ impl Client {
         })
     }
 
-    /// The tasks that the server keeps for us (only 2025-11-25).
+    /// The tasks that the server keeps for us (only 2025-11-25; later none are listed).
     pub fn tasks(&self) -> List<Task> {
         List::new::<ListTasksResult>(self.peer().clone(), None)
     }
 
-    /// A handle on a task whose id is known.
+    /// A handle on a task whose id is known, from this connection or an earlier one.
     pub fn task(&self, id: impl Into<String>) -> TaskHandle {
-        TaskHandle::new(self.peer().clone(), id, None)
+        let peer = self.peer().clone();
+        match peer.is_stateless() {
+            true => TaskHandle::of_extension(peer, id, self.inner.answering.clone()),
+            false => TaskHandle::new(peer, id, None),
+        }
     }
 
     /// The prompts.

@@ -69,6 +69,25 @@ impl Script {
         self.next().await
     }
 
+    /// Plays a server of the newest revision that is asked who it is.
+    ///
+    /// # Panics
+    ///
+    /// If the other side asks something else.
+    pub async fn serve_discover(&mut self, capabilities: Value) {
+        let discover = self.next().await;
+        assert_eq!(discover["method"], "server/discover");
+        let found = json!({
+            "resultType": "complete",
+            "supportedVersions": ["2026-07-28"],
+            "capabilities": capabilities,
+            "ttlMs": 0,
+            "cacheScope": "private",
+            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "odd", "version": "1"}},
+        });
+        self.answer(&discover, found).await;
+    }
+
     /// Plays a server through the handshake, in this revision and with these capabilities.
     pub async fn serve_handshake(&mut self, revision: &str, capabilities: Value) {
         let mut initialize = self.next().await;

@@ -13,7 +13,6 @@ use compere_proto::progress::ProgressParams;
 use compere_proto::tasks::{CreateTaskResult, TaskMetadata};
 use compere_proto::tools::{CallToolParams, ListToolsResult};
 use compere_proto::trace::TraceContext;
-use compere_proto::wire::decode::without_position;
 use serde::Serialize;
 
 use crate::client::answer::Answering;
@@ -22,6 +21,7 @@ use crate::client::output::ToolOutput;
 use crate::client::promises::Promises;
 use crate::client::rounds::{self, RoundOptions};
 use crate::client::task::TaskHandle;
+use crate::client::tasks;
 use crate::driver::outbox::OnProgress;
 use crate::driver::peer::{Peer, PendingRequest, RequestOptions};
 use crate::error::{Error, Result};
@@ -90,21 +90,27 @@ impl CallTool {
         self
     }
 
-    /// Has the call worked on as a task (only 2025-11-25), kept for at most so long; awaiting it waits
-    /// for the result all the same. A tool that was listed and must be called so is, without this.
+    /// Has the call worked on as a task, kept for at most so long; awaiting it waits for the result all
+    /// the same. A tool that was listed and must be called so is, without this. Only in 2025-11-25: later
+    /// the server decides.
     pub fn as_task(mut self, keep: Option<Duration>) -> Self {
         self.task = Some(keep);
         self
     }
 
-    /// Makes a task of the call and gives the handle on it at once. Progress is heard while a handle
-    /// lives.
+    /// Makes a task of the call and gives the handle on it at once. In 2025-11-25 progress is heard
+    /// while a handle lives. From 2026-07-28 on the server decides whether to make a task, after it has
+    /// asked what it wants to know first; if it makes none, the handle has its result.
     ///
-    /// Fails if the server, the tool or the revision has no tasks.
+    /// Fails if the server, the tool or the revision has no tasks, and from 2026-07-28 on if the client does
+    /// not say that it can deal with them ([`ClientBuilder::tasks`](crate::client::ClientBuilder::tasks)).
     ///
     /// Cancel safety: dropping the future withdraws the call; whether a task was made by then is
     /// unknown.
     pub async fn start(mut self) -> Result<TaskHandle> {
+        if self.peer.is_stateless() {
+            return self.start_in_rounds().await;
+        }
         self.task.get_or_insert(None);
         self.options.hears_on = true;
         let peer = self.peer.clone();
@@ -173,7 +179,7 @@ impl CallTool {
         let (name, peer) = (self.name.clone(), self.peer.clone());
         let promises = self.promises.clone();
         let output = match self.task {
-            None if peer.is_stateless() => self.in_rounds().await?,
+            _ if peer.is_stateless() => self.in_rounds().await?,
             None => ToolOutput(self.send()?.decode(Method::ToolsCall).await?),
             Some(_) => {
                 let handle = self.start().await?;
@@ -216,11 +222,28 @@ impl CallTool {
             ..RoundOptions::default()
         };
         let result = rounds::send(&self.peer, &self.answering, method, &params, options).await?;
-        let result = serde_json::from_str(&result).map_err(|error| {
-            let why = without_position(&error).into_owned();
-            compere_proto::Error::from(PeerMisbehaved::ResultDoesNotFit(method, why))
-        })?;
-        Ok(ToolOutput(result))
+        ToolOutput::read(&result)
+    }
+
+    /// The same, up to the task that it becomes.
+    async fn start_in_rounds(self) -> Result<TaskHandle> {
+        if !self.answering.handlers.tasks {
+            let why = "the client does not say that it can deal with tasks: ClientBuilder::tasks";
+            return Err(compere_proto::Error::from(Misuse::Other(why.to_owned())).into());
+        }
+        let params = self.params()?;
+        let options = RoundOptions {
+            timeout: self.options.timeout,
+            on_progress: self.options.on_progress,
+            takes_task: true,
+            ..RoundOptions::default()
+        };
+        let method = Method::ToolsCall;
+        let result = rounds::send(&self.peer, &self.answering, method, &params, options).await?;
+        match tasks::made(&result)? {
+            Some(id) => Ok(TaskHandle::of_extension(self.peer, id, self.answering)),
+            None => Ok(TaskHandle::done(self.peer, result)),
+        }
     }
 
     fn params(&self) -> Result<String> {

@@ -2,7 +2,10 @@
 
 use std::ops::Deref;
 
+use compere_proto::error::PeerMisbehaved;
 use compere_proto::tools::CallToolResult;
+use compere_proto::wire::decode::without_position;
+use compere_proto::{Error as ProtocolError, Method};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -13,6 +16,14 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct ToolOutput(pub CallToolResult);
 
 impl ToolOutput {
+    /// The result whose text this is.
+    pub(crate) fn read(result: &str) -> Result<Self> {
+        serde_json::from_str(result).map(Self).map_err(|error| {
+            let why = without_position(&error).into_owned();
+            ProtocolError::from(PeerMisbehaved::ResultDoesNotFit(Method::ToolsCall, why)).into()
+        })
+    }
+
     /// The data of the result as a type: structured content if there is any (unwrapped from
     /// `{"result": …}` where that does not fit as it is), else the text as JSON, else the text
     /// itself. Fails if the tool failed.

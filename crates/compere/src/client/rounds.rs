@@ -39,6 +39,8 @@ pub(crate) struct RoundOptions {
     pub(crate) on_progress: Option<OnProgress>,
     /// Told when the answer came without any round: only then it is one that may be kept.
     pub(crate) was_at_once: Option<Arc<AtomicBool>>,
+    /// A task that answers is the result, not what it comes to.
+    pub(crate) takes_task: bool,
 }
 
 /// Sends a request, answers what the server asks, and gives the text of the result. `params` is the text
@@ -77,7 +79,10 @@ pub(crate) async fn send(
             ResultKind::Other(kind)
                 if kind == "task" && method == Method::ToolsCall && answering.handlers.tasks =>
             {
-                return tasks::follow(peer, answering, &result).await;
+                return match options.takes_task {
+                    true => Ok(result),
+                    false => tasks::follow(peer, answering, &result).await,
+                };
             }
             kind => return Err(unexpected(method, &kind)),
         };
