@@ -25,6 +25,7 @@ pub(crate) mod soon;
 pub mod tasks;
 pub(crate) mod texts;
 pub mod tools;
+pub mod used_states;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,6 +62,7 @@ use crate::server::seal::StateKey;
 use crate::server::session::Session;
 use crate::server::tasks::TaskStore;
 use crate::server::tools::{IntoTool, ServerTool, ToolRequest, ToolService};
+use crate::server::used_states::UsedStates;
 use crate::transport::ByteStream;
 use crate::transport::stdio::Stdio;
 
@@ -100,6 +102,7 @@ impl Server {
                 state_keys: Vec::new(),
                 event_bus: None,
                 task_store: None,
+                used_states: None,
                 ping: None,
                 logging: true,
                 schemas_later: false,
@@ -318,6 +321,15 @@ impl Server {
     #[must_use]
     pub fn event_bus(mut self, bus: impl EventBus) -> Self {
         self.options.event_bus = Some(Arc::new(bus));
+        self
+    }
+
+    /// Remembers which states were used up where other instances of this server find it: those that share
+    /// [`state_keys`](Self::state_keys) need it for tools that run only
+    /// [once](ServerTool::single_use) for each. Without one, each process remembers its own.
+    #[must_use]
+    pub fn used_states(mut self, store: impl UsedStates) -> Self {
+        self.options.used_states = Some(Arc::new(store));
         self
     }
 

@@ -6,3 +6,4 @@ pub mod script;
 pub mod stores;
 pub mod tasks;
 pub mod transcript;
+pub mod used_states;

@@ -21,7 +21,6 @@ use crate::relay::{Opened, Opener};
 use crate::server::extract::States;
 #[cfg(feature = "http-server")]
 use crate::server::http::sessionless::Rates;
-use crate::server::input::UsedStates;
 use crate::server::listen::{Change, EventBus, InProcess, Subscriptions};
 use crate::server::methods::MethodHandler;
 use crate::server::registry::Registry;
@@ -29,6 +28,7 @@ use crate::server::reply::ToolError;
 use crate::server::seal::{Seal, StateKey};
 use crate::server::session::{Session, SessionShared};
 use crate::server::tasks::{TaskStore, Tasks};
+use crate::server::used_states::{UsedHere, UsedStates};
 
 pub(crate) type SessionHook = Arc<dyn Fn(&Session) + Send + Sync>;
 pub(crate) type SubscribeHook = Arc<dyn Fn(&Session, &str) -> Result<(), ToolError> + Send + Sync>;
@@ -50,6 +50,7 @@ pub(crate) struct ServerOptions {
     pub(crate) state_keys: Vec<StateKey>,
     pub(crate) event_bus: Option<Arc<dyn EventBus>>,
     pub(crate) task_store: Option<Arc<dyn TaskStore>>,
+    pub(crate) used_states: Option<Arc<dyn UsedStates>>,
     pub(crate) ping: Option<PingPlan>,
     pub(crate) logging: bool,
     pub(crate) schemas_later: bool,
@@ -76,7 +77,7 @@ pub(crate) struct ServerCore {
     sessions: Mutex<HashMap<u64, Weak<SessionShared>>>,
     next_session: AtomicU64,
     pub(crate) tasks: Tasks,
-    pub(crate) used_states: UsedStates,
+    pub(crate) used_states: UsedHere,
     pub(crate) listeners: Arc<Subscriptions>,
     pub(crate) stand_ins: StandIns,
     bus: Arc<dyn EventBus>,
@@ -110,7 +111,7 @@ impl ServerCore {
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
             tasks,
-            used_states: UsedStates::default(),
+            used_states: UsedHere::default(),
             seal: OnceLock::new(),
             #[cfg(feature = "http-server")]
             rates: Rates::default(),

@@ -35,11 +35,11 @@ use crate::relay::{Opened, opening, stand_in};
 use crate::server::completion::CompletionQuery;
 use crate::server::core::ServerCore;
 use crate::server::extract::{Arguments, Call, Request};
-use crate::server::input::Brought;
+use crate::server::input::{Brought, Using, used_up};
 use crate::server::listen::{self, Subscription};
 use crate::server::prompts::ServerPrompt;
 use crate::server::registry::{CompletionReferenceKey, Registry, check_uri};
-use crate::server::reply::resource_not_found;
+use crate::server::reply::{ToolError, resource_not_found};
 use crate::server::resources::ResourceHandler;
 use crate::server::session::{Session, SessionShared};
 use crate::server::tasks::Place;
@@ -412,9 +412,9 @@ impl Dispatch {
         arguments: &Arguments<'_>,
         params: &Params<'_>,
         single_use: bool,
-    ) -> Result<(), ErrorObject> {
+    ) -> Result<Option<Using>, ErrorObject> {
         let Some(brought) = &mut request.brought else {
-            return Ok(());
+            return Ok(None);
         };
         let session = &self.session;
         brought.resume(
@@ -570,10 +570,11 @@ impl Dispatch {
         }
         let mut request = request;
         let tool = &registered.tool;
-        let resumed = self.resume(&mut request, &name, &arguments, params, tool.single_use);
-        if let Err(error) =
-            resumed.and_then(|()| self.as_task(&name, tool, params, revision, &mut request))
-        {
+        let using = match self.resume(&mut request, &name, &arguments, params, tool.single_use) {
+            Ok(using) => using,
+            Err(error) => return Started::Done(error.into()),
+        };
+        if let Err(error) = self.as_task(&name, tool, params, revision, &mut request) {
             return Started::Done(error.into());
         }
         let as_task = match as_extension(tool, &request) {
@@ -584,7 +585,19 @@ impl Dispatch {
         let call = Call::new(&self.session, &name, arguments, None, request);
         let handler = &registered.tool.handler;
         let begun = guarded(registered.name.clone(), || {
-            Handling::Tool(handler.call(&call))
+            Handling::Tool(match using {
+                None => handler.call(&call),
+                Some(using) => {
+                    let (handler, session) = (handler.clone(), self.session.clone());
+                    let (arguments, context) = (call.arguments().to_owned(), call.context());
+                    Box::pin(async move {
+                        used_up(using).await.map_err(ToolError::protocol)?;
+                        let calling =
+                            handler.call(&Call::with_context(&session, &arguments, &context));
+                        calling.await
+                    })
+                }
+            })
         });
         match (task, as_task) {
             (Some(task), _) => self.start_task(task, begun, &call, context),

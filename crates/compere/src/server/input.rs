@@ -8,10 +8,12 @@
 //!
 //! Spec: <https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/mrtr>
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use compere_proto::capability::ClientCapabilities;
 use compere_proto::connection::stateless::{
     self, Envelope, InputRequest, InputRequired, InputResponses,
@@ -23,12 +25,13 @@ use compere_proto::logging::LoggingLevel;
 use compere_proto::object::RawJson;
 use compere_proto::wire::scan::Params;
 use compere_proto::wire::tape::Kind;
-use compere_proto::{Limits, Method, Revision};
+use compere_proto::{Method, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::server::core::ServerCore;
 use crate::server::extract::Arguments;
 use crate::server::seal::Bound;
+use crate::server::soon::{Soon, StoreError};
 
 /// Questions and answers of a request of a stateless client, and what else came with it.
 pub(crate) struct Input {
@@ -128,7 +131,8 @@ impl Brought {
         }
     }
 
-    /// Takes the state that the request brings, if it brings one. `single_use`: it is then used up.
+    /// Takes the state that the request brings, if it brings one. `single_use`: it is then used up, here at
+    /// once; what this gives is to be used up in the other instances as well, before anything happens.
     pub(crate) fn resume(
         &mut self,
         core: &ServerCore,
@@ -137,10 +141,10 @@ impl Brought {
         arguments: &Arguments<'_>,
         params: &Params<'_>,
         single_use: bool,
-    ) -> Result<(), ErrorObject> {
+    ) -> Result<Option<Using>, ErrorObject> {
         let state = params.node("requestState");
         let Some(state) = state.filter(|state| state.kind() != Kind::Null) else {
-            return Ok(());
+            return Ok(None);
         };
         let refused = |why: &'static str| Err(ErrorObject::invalid_params(why));
         let limits = &core.options.limits;
@@ -167,16 +171,40 @@ impl Brought {
         if past.until <= now {
             return refused("Invalid requestState: its time is over; begin again");
         }
-        if single_use
-            && !core
-                .used_states
-                .mark(opened.mark, past.until, now, limits)?
-        {
-            return refused("Invalid requestState: it was used before, and this runs only once");
+        let mut using = None;
+        if single_use {
+            let used = &core.used_states;
+            if !used.mark(opened.mark, past.until, now, limits)? {
+                return Err(used_before());
+            }
+            if let Some(elsewhere) = &core.options.used_states {
+                let mark = URL_SAFE_NO_PAD.encode(opened.mark);
+                let expires = Duration::from_millis(past.until - now);
+                using = Some(elsewhere.use_up(&mark, expires));
+            }
         }
         self.past = Some(Box::new(past));
-        Ok(())
+        Ok(using)
     }
+}
+
+/// A state that is being used up where all instances know it.
+pub(crate) type Using = Soon<Result<bool, StoreError>>;
+
+/// An error if a state was used up before, in whichever instance.
+pub(crate) async fn used_up(using: Using) -> Result<(), ErrorObject> {
+    match using.await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(used_before()),
+        Err(error) => {
+            tracing::error!(%error, "the store of used states failed");
+            Err(ErrorObject::internal())
+        }
+    }
+}
+
+fn used_before() -> ErrorObject {
+    ErrorObject::invalid_params("Invalid requestState: it was used before, and this runs only once")
 }
 
 impl Input {
@@ -374,32 +402,4 @@ fn millis() -> u64 {
 
 fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The states that were used up, until they would be worth nothing anyway.
-#[derive(Default)]
-pub(crate) struct UsedStates(Mutex<HashMap<[u8; 24], u64>>);
-
-impl UsedStates {
-    /// Uses a state up; `false` if it was before.
-    fn mark(
-        &self,
-        mark: [u8; 24],
-        until: u64,
-        now: u64,
-        limits: &Limits,
-    ) -> Result<bool, ErrorObject> {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.contains_key(&mark) {
-            return Ok(false);
-        }
-        if used.len() >= limits.used_states {
-            used.retain(|_, until| *until >= now);
-        }
-        if used.len() >= limits.used_states {
-            return Err(ErrorObject::limit("used_states", limits.used_states));
-        }
-        used.insert(mark, until);
-        Ok(true)
-    }
 }

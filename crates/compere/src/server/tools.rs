@@ -286,7 +286,8 @@ impl ServerTool {
 
     /// Says that what comes after a question must not happen twice: a stateless client that brings the
     /// state of a round again is refused. This process remembers which were used, for
-    /// [`Limits::request_state_lifetime`](compere_proto::Limits::request_state_lifetime).
+    /// [`Limits::request_state_lifetime`](compere_proto::Limits::request_state_lifetime); several that share
+    /// keys need [`Server::used_states`](crate::Server::used_states).
     #[must_use]
     pub fn single_use(mut self) -> Self {
         self.single_use = true;
