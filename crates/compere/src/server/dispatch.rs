@@ -670,7 +670,7 @@ impl Dispatch {
             let result = CreateTaskResult::new(made?.task(&id, poll));
             Ok(Outcome::CreateTask(Box::new(result)))
         };
-        self.soon("tools/call", false, starting, context)
+        self.answer_of_task("tools/call", Route::default(), false, starting, context)
     }
 
     /// Lets a handler run on by itself, as a task of the extension, which answers its call.
@@ -696,21 +696,11 @@ impl Dispatch {
             made["resultType"] = "task".into();
             Ok(Outcome::Raw(made.to_string().into()))
         };
-        self.soon("tools/call", alone, starting, context)
+        self.answer_of_task("tools/call", Route::default(), alone, starting, context)
     }
 
-    /// What takes no longer than the store of tasks does.
-    fn soon(
-        &self,
-        name: &'static str,
-        alone: bool,
-        answering: impl Future<Output = Result<Outcome, ErrorObject>> + Send + 'static,
-        context: &mut TaskContext<'_>,
-    ) -> Started {
-        self.waits(name, Route::default(), alone, answering, context)
-    }
-
-    fn waits(
+    /// Answers with what the store of tasks says, or a task comes to.
+    fn answer_of_task(
         &self,
         name: &'static str,
         route: Route,
@@ -764,7 +754,7 @@ impl Dispatch {
             }
             Ok(Outcome::Empty)
         };
-        self.soon(method.name(), request.alone, asking, context)
+        self.answer_of_task(method.name(), request.route, request.alone, asking, context)
     }
 
     fn task(
@@ -787,7 +777,7 @@ impl Dispatch {
                 _ => Ok(task.result(session, route).await),
             }
         };
-        self.waits(method.name(), route, false, asking, context)
+        self.answer_of_task(method.name(), route, false, asking, context)
     }
 
     fn list_tasks(&self, params: &Params<'_>, context: &mut TaskContext<'_>) -> Started {
@@ -798,7 +788,7 @@ impl Dispatch {
             let page = place.page(cursor.as_deref(), size).await?;
             Ok(Outcome::Tasks(page))
         };
-        self.soon("tasks/list", false, listing, context)
+        self.answer_of_task("tasks/list", Route::default(), false, listing, context)
     }
 
     /// A request that is none of the protocol's.
