@@ -2,8 +2,7 @@
 //! revision.
 //!
 //! Cells that are empty: the revisions without a handshake over HTTP with SSE, which is a transport of
-//! the first of the others, through relays, which keep sessions on both sides, and behind a load
-//! balancer that shares sessions, of which they have none.
+//! the first of the others, and behind a load balancer that shares sessions, of which they have none.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -38,6 +37,8 @@ enum Transport {
     MemoryToStreamable,
     SseToStreamable,
     StreamableToSse,
+    /// Through a relay to a server that has no sessions.
+    StreamableToNewest,
     /// Two instances behind a load balancer, each request to the other one.
     Balanced,
     BalancedSse,
@@ -49,16 +50,24 @@ impl Transport {
         match self {
             Self::Memory | Self::Stdio | Self::MemoryToStreamable => None,
             Self::Sse | Self::SseToStreamable | Self::BalancedSse => Some("/sse"),
-            Self::Streamable | Self::StreamableToStdio | Self::StreamableToSse | Self::Balanced => {
-                Some("/mcp")
-            }
+            Self::Streamable
+            | Self::StreamableToStdio
+            | Self::StreamableToSse
+            | Self::StreamableToNewest
+            | Self::Balanced => Some("/mcp"),
         }
     }
 
     /// The revisions that it can carry.
     fn revisions(self) -> &'static [Revision] {
         match self {
-            Self::Memory | Self::Stdio | Self::Streamable => &Revision::ALL,
+            Self::Memory
+            | Self::Stdio
+            | Self::Streamable
+            | Self::StreamableToStdio
+            | Self::MemoryToStreamable
+            | Self::StreamableToSse
+            | Self::StreamableToNewest => &Revision::ALL,
             _ => Revision::NEGOTIABLE,
         }
     }
@@ -66,7 +75,9 @@ impl Transport {
     /// The path at which a relay reaches the server, if that is over HTTP.
     fn behind(self) -> Option<&'static str> {
         match self {
-            Self::MemoryToStreamable | Self::SseToStreamable => Some("/mcp"),
+            Self::MemoryToStreamable | Self::SseToStreamable | Self::StreamableToNewest => {
+                Some("/mcp")
+            }
             Self::StreamableToSse => Some("/sse"),
             _ => None,
         }
@@ -107,7 +118,11 @@ impl Setting {
             relay: None,
             _stops: Vec::new(),
         };
-        let mut served = fixture::server(&Revision::ALL).start().unwrap();
+        let spoken: &[Revision] = match transport {
+            Transport::StreamableToNewest => &[Revision::V2026_07_28],
+            _ => &Revision::ALL,
+        };
+        let mut served = fixture::server(spoken).start().unwrap();
         if let Some(path) = transport.behind() {
             let (address, stop) = listen(&served).await;
             setting._stops.push(stop);
@@ -165,6 +180,12 @@ impl Setting {
         self.revision.era() == Era::Stateless
     }
 
+    /// Does the server know no sessions, whatever the client speaks?
+    fn is_stateless_behind(&self) -> bool {
+        self.transport == Transport::StreamableToNewest
+            || self.is_stateless() && self.relay.is_none()
+    }
+
     fn has_elicitation(&self) -> bool {
         self.revision >= Revision::V2025_06_18
     }
@@ -185,6 +206,7 @@ macro_rules! behaviours {
         behaviours!(@over balanced Balanced $($behaviour)+);
         behaviours!(@over balanced_sse BalancedSse $($behaviour)+);
         behaviours!(@over streamable_to_sse StreamableToSse $($behaviour)+);
+        behaviours!(@over streamable_to_newest StreamableToNewest $($behaviour)+);
     };
     (@over $name:ident $transport:ident $($behaviour:ident)+) => {
         mod $name {
@@ -319,7 +341,7 @@ async fn log_messages_come_from_the_level_on(setting: &Setting) {
 
 async fn a_dropped_call_is_withdrawn(setting: &Setting) {
     let client = setting.connect().await;
-    if setting.is_stateless() && setting.transport == Transport::Streamable {
+    if setting.is_stateless_behind() && setting.address.is_some() {
         // What is in flight is bounded by the connections there.
         let waiting = tokio::spawn(client.call("wait", ()).into_future());
         client.ping().await.unwrap();
@@ -401,7 +423,7 @@ async fn what_cannot_be_asked_is_refused(setting: &Setting) {
         .on_sample(|_| async { Err(Refusal::by_user("not today")) });
     let client = setting.connect_with(builder).await;
     let output = client.call("sample", ()).await;
-    if setting.is_stateless() {
+    if setting.is_stateless() || setting.is_stateless_behind() {
         // There is no telling the server, which does not wait.
         let refused = output.unwrap_err();
         assert!(refused.to_string().contains("not today"), "{refused}");
@@ -424,7 +446,8 @@ async fn changes_are_announced(setting: &Setting) {
     client.subscribe("test://text").await.unwrap();
     client.call("change", ()).await.unwrap();
     // Several changes at once may be told once.
-    let least = if setting.is_stateless() { 1 } else { 2 };
+    let is_told_each = !setting.is_stateless() && !setting.is_stateless_behind();
+    let least = if is_told_each { 2 } else { 1 };
     until("the changes", || changed.lock().unwrap().len() >= least).await;
     until("the update", || !updated.lock().unwrap().is_empty()).await;
     client.unsubscribe("test://text").await.unwrap();
@@ -432,9 +455,9 @@ async fn changes_are_announced(setting: &Setting) {
     client.call("change", ()).await.unwrap();
     until("the second update", || updated.lock().unwrap().len() >= 2).await;
     let changed = changed.lock().unwrap().clone();
-    match setting.is_stateless() {
-        true => assert!(changed.iter().all(|what| *what == Changed::Tools)),
-        false => assert_eq!(changed, [Changed::Tools; 4]),
+    match is_told_each {
+        false => assert!(changed.iter().all(|what| *what == Changed::Tools)),
+        true => assert_eq!(changed, [Changed::Tools; 4]),
     }
     assert_eq!(*updated.lock().unwrap(), ["test://text", "test://item/1"]);
     let unknown = client.subscribe("test://nothing").await.unwrap_err();

@@ -4,13 +4,15 @@
 
 use std::sync::{Arc, Mutex};
 
+use compere::client::Target;
 use compere::prelude::*;
 use compere::server::http::HttpOptions;
 use compere::transport::stream;
-use compere::{ErrorKind, Limits, Relay};
+use compere::{ErrorKind, Limits, Relay, Revision};
 use compere_testkit::script::Script;
 use compere_tests::until;
 use serde_json::Value;
+use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
 /// A client and a server, both played by the test, with a relay between them.
@@ -337,9 +339,11 @@ async fn servers_behind_are_no_more_than_the_bound() {
     let listener = handle.listen_http(any, HttpOptions::new()).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(listener.serve_until(std::future::pending()));
-    let connecting: Vec<_> = (0..10)
-        .map(|_| tokio::spawn(Client::connect(format!("http://{address}/mcp"))))
-        .collect();
+    let connect = || {
+        let client = Client::builder("c", "1").revisions(Revision::NEGOTIABLE);
+        tokio::spawn(client.connect(format!("http://{address}/mcp")))
+    };
+    let connecting: Vec<_> = (0..10).map(|_| connect()).collect();
     let mut scripts = Vec::new();
     for _ in 0..3 {
         scripts.push(servers.recv().await.unwrap());
@@ -357,8 +361,208 @@ async fn servers_behind_are_no_more_than_the_bound() {
         script.next().await;
         assert!(script.is_left().await);
     }
-    let again = tokio::spawn(Client::connect(format!("http://{address}/mcp")));
+    let again = connect();
     let mut server = servers.recv().await.unwrap();
     server.serve_handshake("2025-11-25", json!({})).await;
     again.await.unwrap().unwrap();
+}
+
+/// A server that a test plays anew for each connection.
+#[derive(Clone)]
+struct Played(mpsc::UnboundedSender<Script>);
+
+impl Target for Played {
+    type Stream = stream::Stream<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
+
+    fn open(self, _limits: &Limits) -> compere::Result<Self::Stream> {
+        let (script, stream) = Script::new();
+        let _ = self.0.send(script);
+        Ok(stream::duplex(stream))
+    }
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl Between {
+    /// With a server that may be connected to again.
+    fn patient() -> Self {
+        let (behind, servers) = mpsc::unbounded_channel();
+        let relay = Relay::new(move |client| client.connect(Played(behind.clone())));
+        let handle = relay.start().unwrap();
+        let (client, stream) = Script::new();
+        let serving = tokio::spawn(async move { handle.serve(stream).await });
+        Self {
+            client,
+            servers,
+            serving,
+        }
+    }
+}
+
+/// A client of a session, and a server that has none.
+#[tokio::test]
+async fn a_session_reaches_a_server_without() {
+    let mut between = Between::patient();
+    let capabilities = json!({
+        "roots": {"listChanged": true},
+        "sampling": {},
+        "tasks": {"list": {}},
+        "extensions": {"io.modelcontextprotocol/tasks": {}, "com.example/x": {"a": 1}},
+    });
+    let serving = async {
+        let mut server = between.servers.recv().await.unwrap();
+        let initialize = server.next().await;
+        assert_eq!(initialize["method"], "initialize");
+        let data = json!({"supported": ["2026-07-28"], "requested": "2025-11-25"});
+        let error = json!({"code": -32022, "message": "no sessions here", "data": data});
+        let id = &initialize["id"];
+        server
+            .say(json!({"jsonrpc": "2.0", "id": id, "error": error}))
+            .await;
+        let mut server = between.servers.recv().await.unwrap();
+        let extensions = json!({"io.modelcontextprotocol/tasks": {}, "com.example/y": {}});
+        server
+            .serve_discover(json!({"tools": {}, "extensions": extensions}))
+            .await;
+        server
+    };
+    let meeting = between.client.shake_hands("2025-11-25", capabilities);
+    let (told, mut server) = tokio::join!(meeting, serving);
+    let told = &told["result"];
+    assert_eq!(told["serverInfo"]["name"], "odd");
+    // Extensions are told in the newest revision alone.
+    assert_eq!(told["capabilities"], json!({"tools": {}}));
+    // What changes on a session is nothing there.
+    let changed = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
+    between.client.say(changed).await;
+    let params = json!({"name": "t", "_meta": {"progressToken": "theirs", "x/y": 1}});
+    between.client.say(request(1, "tools/call", params)).await;
+    let called = server.next().await;
+    assert_eq!(called["method"], "tools/call");
+    let meta = &called["params"]["_meta"];
+    let key = |name: &str| &meta[format!("io.modelcontextprotocol/{name}")];
+    assert_eq!(*key("protocolVersion"), "2026-07-28");
+    assert_eq!(key("clientInfo")["name"], "script");
+    let can = json!({"roots": {}, "sampling": {}, "extensions": {"com.example/x": {"a": 1}}});
+    assert_eq!(*key("clientCapabilities"), can);
+    assert_eq!(meta["x/y"], 1);
+    let token = meta["progressToken"].clone();
+    let step = json!({"progressToken": token, "progress": 1});
+    server
+        .say(json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": step}))
+        .await;
+    let heard = between.client.next().await;
+    assert_eq!(heard["params"]["progressToken"], "theirs");
+    // A question within the call is a request to the client.
+    let questions = json!({"q": {"method": "roots/list"}});
+    let asked = json!({"resultType": "input_required", "inputRequests": questions,
+        "requestState": "sealed"});
+    server.answer(&called, asked).await;
+    let asked = between.client.next().await;
+    assert_eq!(asked["method"], "roots/list");
+    let roots = json!({"roots": [{"uri": "file:///home/ada"}]});
+    between.client.answer(&asked, roots.clone()).await;
+    let again = server.next().await;
+    assert_eq!(again["params"]["inputResponses"]["q"], roots);
+    assert_eq!(again["params"]["requestState"], "sealed");
+    let result = json!({"resultType": "complete", "content": [], "x-more": 1});
+    server.answer(&again, result).await;
+    let answer = between.client.next().await;
+    assert_eq!(answer["result"], json!({"content": [], "x-more": 1}));
+    // Nobody waits for what is withdrawn.
+    between
+        .client
+        .say(request(2, "tools/call", json!({"name": "slow"})))
+        .await;
+    let called = server.next().await;
+    let params = json!({"requestId": 2, "reason": "enough"});
+    between
+        .client
+        .say(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
+        .await;
+    let cancelled = server.next().await;
+    assert_eq!(
+        (&cancelled["method"], &cancelled["params"]["requestId"]),
+        (&json!("notifications/cancelled"), &called["id"])
+    );
+}
+
+/// A client without a session, and a server that knows nothing else.
+#[tokio::test]
+async fn a_client_without_a_session_reaches_one() {
+    let mut between = Between::patient();
+    let envelope = |mut params: Value| {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "newest", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {
+                "roots": {}, "extensions": {"io.modelcontextprotocol/tasks": {}},
+            },
+        });
+        params
+    };
+    let serving = async {
+        let mut server = between.servers.recv().await.unwrap();
+        let initialize = server.next().await;
+        let params = &initialize["params"];
+        assert_eq!(params["protocolVersion"], "2025-11-25");
+        assert_eq!(params["clientInfo"]["name"], "newest");
+        assert_eq!(params["capabilities"], json!({"roots": {}}));
+        let can = json!({"tools": {}, "tasks": {"requests": {"tools": {"call": {}}}}});
+        let result = json!({"protocolVersion": "2025-11-25", "capabilities": can,
+            "serverInfo": {"name": "old", "version": "1"}, "instructions": "Be kind."});
+        server.answer(&initialize, result).await;
+        assert_eq!(server.next().await["method"], "notifications/initialized");
+        server
+    };
+    let discover = between.client.ask("server/discover", envelope(json!({})));
+    let (found, mut server) = tokio::join!(discover, serving);
+    let found = &found["result"];
+    assert_eq!(found["supportedVersions"], json!(["2026-07-28"]));
+    assert_eq!(found["instructions"], "Be kind.");
+    assert_eq!(found["capabilities"]["tools"], json!({}));
+    assert!(found["capabilities"].get("tasks").is_none(), "{found}");
+    assert!(found["capabilities"].get("extensions").is_none(), "{found}");
+    let call = request(7, "tools/call", envelope(json!({"name": "t"})));
+    between.client.say(call).await;
+    let called = server.next().await;
+    assert_eq!(called["params"], json!({"name": "t"}));
+    let roots = json!({"jsonrpc": "2.0", "id": 5, "method": "roots/list"});
+    server.say(roots).await;
+    let asked = between.client.next().await;
+    assert_eq!(asked["result"]["resultType"], "input_required");
+    let questions = asked["result"]["inputRequests"].as_object().unwrap();
+    let (key, question) = questions.iter().next().unwrap();
+    assert_eq!(question["method"], "roots/list");
+    let roots = json!({"roots": [{"uri": "file:///home/ada"}]});
+    let mut params = envelope(json!({"name": "t"}));
+    params["inputResponses"] = json!({key: roots});
+    params["requestState"] = asked["result"]["requestState"].clone();
+    between.client.say(request(8, "tools/call", params)).await;
+    let answered = server.next().await;
+    assert_eq!((&answered["id"], &answered["result"]), (&json!(5), &roots));
+    server.answer(&called, json!({"content": []})).await;
+    let done = between.client.next().await;
+    assert_eq!(
+        (&done["id"], &done["result"]["resultType"]),
+        (&json!(8), &json!("complete"))
+    );
+}
+
+/// Who refuses for another reason is refused.
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_not_asked_twice() {
+    let mut between = Between::patient();
+    let serving = async {
+        let mut server = between.servers.recv().await.unwrap();
+        assert_eq!(server.next().await["method"], "initialize");
+        drop(server);
+    };
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "c", "version": "1"}});
+    let (told, ()) = tokio::join!(between.client.ask("initialize", params), serving);
+    assert_eq!(told["error"]["code"], -32603, "{told}");
+    assert!(between.servers.try_recv().is_err());
 }

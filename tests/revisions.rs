@@ -252,13 +252,14 @@ async fn everything_fits_the_schema_of_each_revision() {
 // other way round.
 #[tokio::test]
 async fn a_relay_speaks_the_revision_of_either_side() {
-    for front in Revision::NEGOTIABLE.iter().copied() {
-        for behind in Revision::NEGOTIABLE.iter().copied() {
+    for front in Revision::ALL {
+        for behind in Revision::ALL {
+            eprintln!("{front} to {behind}");
             let (wire, wire_behind) = (Wire::new(front), Wire::new(behind));
             let watching = wire_behind.clone();
+            let server = everything().revisions(&[behind]).start().unwrap();
             let relay = Relay::new(move |client| {
-                let server = everything().revisions(&[behind]);
-                client.connect(Tapped::new(server, watching.listener()))
+                client.connect(Tapped::new(server.clone(), watching.listener()))
             });
             let client = connect(relay.start().unwrap(), front, &wire).await;
             assert_eq!(client.revision(), front);
@@ -273,8 +274,8 @@ async fn a_relay_speaks_the_revision_of_either_side() {
                 faults.join("\n")
             );
             let mut faults = wire_behind.faults.lock().unwrap();
-            // What is offered is in the revision that is offered.
-            faults.retain(|fault| !fault.contains("\"method\":\"initialize\""));
+            // What is offered is in the revision that is offered, if there is any at all.
+            faults.retain(|fault| !fault.contains("initialize"));
             assert!(
                 faults.is_empty(),
                 "{front}, {behind} behind:\n{}",

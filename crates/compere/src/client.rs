@@ -224,6 +224,10 @@ impl Target for ServerHandle {
         });
         Ok(duplex(ours))
     }
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }
 
 impl<R, W> Target for Stream<R, W>
@@ -440,15 +444,11 @@ impl ClientBuilder {
             root.validate()
                 .map_err(|error| Error::setup(error.to_string()))?;
         }
-        let in_front = self.handlers.ahead.as_ref();
-        if in_front.is_some_and(|ahead| ahead.session().is_some()) {
-            // A client in front of a relay is served by a session, which asks and is asked live.
-            self.revisions
-                .retain(|revision| revision.era() == Era::Handshake);
-        }
         if self.revisions.is_empty() {
-            let why = "there is no revision to speak; what passes on what a server says keeps a session with it";
-            return Err(Error::setup(why));
+            return Err(Error::setup("there is no revision to speak"));
+        }
+        if self.session_in_front().is_some() {
+            return self.connect_behind(target).await;
         }
         let (memory, identity) = (self.memory.clone(), target.identity());
         let memory = memory.zip(identity);
@@ -490,6 +490,37 @@ impl ClientBuilder {
             }
         }
         connected
+    }
+
+    /// Behind a relay: with a session if the server has them, which asks and is asked live. Only a server
+    /// that refuses one in words is asked without.
+    async fn connect_behind(mut self, target: impl Target) -> Result<Client> {
+        let (sessions, without): (Vec<_>, Vec<_>) = self
+            .revisions
+            .iter()
+            .partition(|revision| revision.era() == Era::Handshake);
+        let is_choice = !sessions.is_empty() && !without.is_empty();
+        let again = if is_choice { target.again() } else { None };
+        let mut first = self.clone();
+        if is_choice {
+            first.revisions = sessions;
+        }
+        let connected = first.open(target).await;
+        let is_refused = |error: &Error| {
+            error.refusal().is_some()
+                || matches!(
+                    error.kind(),
+                    ErrorKind::Protocol(compere_proto::Error::PeerIncompatible(_))
+                )
+        };
+        match (&connected, again) {
+            (Err(error), Some(target)) if is_refused(error) => {
+                tracing::info!(%error, "the server behind has no sessions");
+                self.revisions = without;
+                self.open(target).await
+            }
+            _ => connected,
+        }
     }
 
     async fn open(mut self, target: impl Target) -> Result<Client> {

@@ -2,10 +2,14 @@
 //! server, and everything that either of the two says goes on to the other. With it a server over
 //! stdio is reached over HTTP, and the other way round.
 //!
-//! Each of the two connections is a session of its own, with its own handshake, ids, progress
-//! tokens and bounds. The server behind is told what the client in front can do, the client is told
-//! what the server is and offers. Both speak the revision that the client asked for where the
-//! server can; where it only speaks a newer one, what it says is put into the older shape.
+//! Each of the two connections has its own handshake, ids, progress tokens and bounds. The server behind
+//! is told what the client in front can do, the client is told what the server is and offers. Both speak
+//! the revision that the client asked for where the server can; where it speaks another one, what it says
+//! is put into the shape of the client's.
+//!
+//! Either side may be of the era without sessions. For a client of it one stands in, and what the server
+//! asks becomes a round of the call that it is about; the server behind is spoken to with a session if it
+//! has them. Tasks of that era stay on their side, and are not offered on the other.
 //!
 //! What is not of the protocol is not carried: requests with methods that no revision knows are
 //! refused, and such notifications are dropped.
@@ -29,7 +33,7 @@ pub(crate) mod stand_in;
 pub(crate) mod translate;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
@@ -40,12 +44,15 @@ use compere_proto::connection::Inbound;
 use compere_proto::connection::session::SessionConfig;
 use compere_proto::jsonrpc::{ErrorObject, code};
 use compere_proto::lifecycle::InitializeParams;
+use compere_proto::object::RawJson;
+use compere_proto::tasks;
 use compere_proto::wire::encode;
 use compere_proto::wire::scan::Params;
-use compere_proto::{Limits, Method, Revision};
+use compere_proto::{Era, Limits, Method, Revision};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::client::rounds::RoundOptions;
 use crate::client::{Client, ClientBuilder};
 use crate::driver::Started;
 use crate::driver::call::{BoxFuture, CallShared};
@@ -134,7 +141,7 @@ impl Relay {
     }
 
     /// Starts it. Connections are served through the handle as those of any other server; over
-    /// HTTP with sessions only.
+    /// HTTP not [without sessions](crate::server::http::HttpOptions::without_sessions).
     pub fn start(self) -> Result<ServerHandle> {
         let mut server = Server::new("compere", env!("CARGO_PKG_VERSION")).limits(self.limits);
         let open = self.open;
@@ -142,6 +149,7 @@ impl Relay {
             let open = open.clone();
             Box::pin(async move { Back::connect(&open, arriving).await.map(|back| back as _) })
         }));
+        server.options.stands_in = true;
         server.start()
     }
 }
@@ -276,11 +284,29 @@ fn refusal(id: &RawValue, said: &ErrorObject) -> Vec<u8> {
     answer
 }
 
+/// Tasks of the extension stay on their side: whoever made one would be asked for it elsewhere.
+fn without_tasks(extensions: &mut Option<RawJson>) {
+    let known = extensions.as_ref();
+    let Some(known) = known.and_then(|known| known.decode::<BTreeMap<String, RawJson>>().ok())
+    else {
+        return;
+    };
+    let mut others = known;
+    if others.remove(tasks::EXTENSION).is_some() {
+        *extensions = match others.is_empty() {
+            true => None,
+            false => RawJson::from_value(&others).ok(),
+        };
+    }
+}
+
 impl Back {
     async fn connect(open: &Open, arriving: Arriving) -> Result<Arc<Self>> {
-        let asked = arriving.asked;
+        let mut asked = arriving.asked;
+        without_tasks(&mut asked.capabilities.extensions);
         let front = Arc::new(Front::new(arriving.id, arriving.peer, asked.capabilities));
         let offer = asked.protocol_version.parse().ok();
+        let offer = offer.filter(|offer: &Revision| offer.era() == Era::Handshake);
         let mut builder = Client::builder("", "").limits(arriving.limits);
         builder.relays(asked.client_info, offer, front.clone());
         let client = open(builder).await?;
@@ -290,6 +316,10 @@ impl Back {
         }
         if let Some(capabilities) = client.server_capabilities() {
             let mut capabilities = capabilities.clone();
+            without_tasks(&mut capabilities.extensions);
+            if offer.is_none() {
+                capabilities.tasks = None;
+            }
             // What the first revision has without a word, later ones declare.
             if Method::CompletionComplete.capability_in(client.revision()) == Capability::None {
                 let completions = &mut capabilities.completions;
@@ -345,6 +375,20 @@ impl Behind for Back {
                 .into(),
             false => params.into(),
         };
+        let asked_on = self.front.asked_on(route);
+        if to.is_stateless() {
+            let (client, params) = (self.client.clone(), params.into_owned());
+            let on_progress = call.token.is_some().then(|| pass::progress(&call, false));
+            let options = RoundOptions {
+                on_progress,
+                ..RoundOptions::default()
+            };
+            return pass::begin(method, call, context, async move {
+                let _asked_on = asked_on;
+                let passed = client.pass_in_rounds(method, &params, options).await;
+                pass::shaped(passed, method, there, revision)
+            });
+        }
         let pending = pass::send(to, method, &params, &call, is_task);
         if is_task && let Some(hearing) = pending.hearing() {
             let mut heard = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -353,11 +397,9 @@ impl Behind for Back {
                 heard.pop_front();
             }
         }
-        let shape = (revision < there).then_some(revision);
-        let asked_on = self.front.asked_on(route);
         pass::begin(method, call, context, async move {
             let _asked_on = asked_on;
-            pass::answer(pending, method, shape).await
+            pass::shaped(pending.await, method, there, revision)
         })
     }
 

@@ -153,7 +153,7 @@ impl Ahead for Front {
                 false => params,
             };
             let pending = pass::send(&to, method, &params, &asking, false);
-            pass::answer(pending, method, (here < there).then_some(here)).await
+            pass::shaped(pending.await, method, there, here)
         })
     }
 

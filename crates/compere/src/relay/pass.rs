@@ -66,18 +66,17 @@ pub(crate) fn progress(call: &Arc<CallShared>, is_task: bool) -> OnProgress {
     })
 }
 
-/// The answer of the other side, in the shape of an older revision if that is named.
-pub(crate) async fn answer(
-    pending: PendingRequest,
+/// The answer of a side that speaks `from`, for one that speaks `to`.
+pub(crate) fn shaped(
+    answer: crate::Result<Box<str>>,
     method: Method,
-    shape: Option<Revision>,
+    from: Revision,
+    to: Revision,
 ) -> Outcome {
-    match pending.await {
-        Ok(answer) => match shape {
-            Some(shape) => translate::result(method, &answer, shape),
-            None => Outcome::Raw(on_one_line(&answer)),
-        },
-        Err(error) => refused(method, &error).into(),
+    match answer {
+        Ok(answer) if to < from => translate::result(method, &answer, to),
+        Ok(answer) => Outcome::Raw(on_one_line(&answer)),
+        Err(error) => translate::error(method, refused(method, &error), from, to).into(),
     }
 }
 

@@ -123,6 +123,13 @@ impl SessionShared {
         known.roots = None;
     }
 
+    /// Does the client say when its roots change? Else they may be others by now.
+    fn is_told_of_roots(&self) -> bool {
+        let agreed = self.peer.agreed.get();
+        let roots = agreed.and_then(|agreed| agreed.client_capabilities.roots.as_ref());
+        roots.is_some_and(|roots| roots.list_changed == Some(true))
+    }
+
     /// The roots as remembered, or by a question to the client.
     pub(crate) async fn roots(
         &self,
@@ -130,7 +137,9 @@ impl SessionShared {
     ) -> Result<Arc<[Root]>> {
         let changes = {
             let known = self.remembered();
-            if let Some(roots) = &known.roots {
+            if let Some(roots) = &known.roots
+                && self.is_told_of_roots()
+            {
                 return Ok(roots.clone());
             }
             known.root_changes
@@ -178,7 +187,8 @@ impl Session {
         self.shared.peer.agreed.get()?.peer_info.as_deref()
     }
 
-    /// The roots of the client. The answer is remembered until the client says that they changed.
+    /// The roots of the client. The answer is remembered until the client says that they changed; one that
+    /// does not declare that it would is asked each time.
     ///
     /// Fails if the client has no roots to tell, or does not answer within
     /// [`Limits::request_timeout`](compere_proto::Limits::request_timeout). Not for stateless
