@@ -448,7 +448,7 @@ impl ClientBuilder {
             return Err(Error::setup("there is no revision to speak"));
         }
         if self.session_in_front().is_some() {
-            return self.connect_behind(target).await;
+            return Box::pin(self.connect_behind(target)).await;
         }
         let (memory, identity) = (self.memory.clone(), target.identity());
         let memory = memory.zip(identity);
