@@ -280,6 +280,19 @@ pub async fn everything_in(
     revision: Revision,
     reads_tokens: bool,
 ) {
+    // Without a session nobody is sent what they did not ask for.
+    let asks_for_logs = revision.era() == Era::Stateless;
+    everything_where(spoken, target, revision, reads_tokens, asks_for_logs).await;
+}
+
+/// The same with a server that may say nothing in its log until it is asked to.
+pub async fn everything_where(
+    spoken: &[Revision],
+    target: impl Target,
+    revision: Revision,
+    reads_tokens: bool,
+    asks_for_logs: bool,
+) {
     let (watch, heard) = (Watch::new(), Heard::default());
     let client = connect_in(spoken, target, &watch, &heard).await;
     assert_eq!(client.revision(), revision);
@@ -301,8 +314,7 @@ pub async fn everything_in(
     assert_eq!(text(&client, "sample", json!({})).await, "4");
     let roots = text(&client, "roots", json!({})).await;
     assert!(roots.contains("file:///home/ada"), "{roots}");
-    if revision.era() == Era::Stateless {
-        // Nobody is sent what they did not ask for.
+    if asks_for_logs {
         client.set_level(LoggingLevel::Warning).await.unwrap();
     }
     assert_eq!(text(&client, "log", json!({})).await, "logged");

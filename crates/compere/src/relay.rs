@@ -375,7 +375,7 @@ impl Behind for Back {
                 .into(),
             false => params.into(),
         };
-        let asked_on = self.front.asked_on(route);
+        let asked_on = method.row().may_ask.then(|| self.front.asked_on(route));
         if to.is_stateless() {
             let (client, params) = (self.client.clone(), params.into_owned());
             let on_progress = call.token.is_some().then(|| pass::progress(&call, false));

@@ -195,7 +195,9 @@ await until("the log", () => heard.log.length === 4);
 assert.deepEqual(heard.log, ["error", "critical", "alert", "emergency"]);
 await call("trigger-list-changed", {});
 // A-PROM-02 A-RES-03
-await until("the changes", () => heard.tools === 2 && heard.prompts === 2 && heard.resources === 2);
+// Behind some relays several changes at once are told once.
+const all = process.argv[4] === "relayed" ? (count) => count >= 1 : (count) => count === 2;
+await until("the changes", () => all(heard.tools) && all(heard.prompts) && all(heard.resources));
 
 await client.close();
 console.log("everything passed");

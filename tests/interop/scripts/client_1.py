@@ -118,7 +118,9 @@ async def exercise(session: ClientSession) -> None:
     await call("trigger-logging", {})
     await until("the log", lambda: heard["log"] == ["error", "critical", "alert", "emergency"])
     await call("trigger-list-changed", {})
-    await until("the changes", lambda: heard["changed"] == 6)
+    # Behind some relays several changes at once are told once.
+    least = 3 if "relayed" in sys.argv else 6
+    await until("the changes", lambda: least <= heard["changed"] <= 6)
 
 
 async def main() -> None:

@@ -53,7 +53,7 @@ pub(crate) struct Front {
 struct State {
     initialized: bool,
     waiting: VecDeque<(Method, Box<str>)>,
-    /// The streams of the calls that the server works on.
+    /// The streams of the calls that the server works on, of those that may ask something.
     asked_on: Vec<Route>,
 }
 

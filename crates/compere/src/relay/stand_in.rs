@@ -441,6 +441,8 @@ impl StandIn {
             stand_in: self.clone(),
             uris: Vec::new(),
         };
+        // What changes meanwhile is heard as well.
+        let early = Subscription::new(session, &self.listeners, id.clone(), honoured.clone());
         for uri in honoured.resource_subscriptions.take().unwrap_or_default() {
             let params = json!({"uri": uri}).to_string();
             let subscribed = tokio::select! {
@@ -458,6 +460,8 @@ impl StandIn {
         honoured.resource_subscriptions =
             (!listening.uris.is_empty()).then(|| listening.uris.clone());
         let listener = Subscription::new(session, &self.listeners, id, honoured);
+        listener.heard_before(&early);
+        drop(early);
         call.listen(listener.clone());
         listener.speak_through(call);
         if self.over.load(Ordering::SeqCst) {
@@ -520,7 +524,14 @@ impl StandIn {
         let going = locked(&self.going);
         match going.get(&route) {
             Some(going) => Some(going.clone()),
-            None if route == Route::GENERAL && going.len() == 1 => going.values().next().cloned(),
+            None if route == Route::GENERAL => {
+                // What cannot ask says nothing either.
+                let mut calls = going.values().filter(|going| going.may_ask);
+                match (calls.next(), calls.next()) {
+                    (Some(only), None) => Some(only.clone()),
+                    _ => None,
+                }
+            }
             None => None,
         }
     }

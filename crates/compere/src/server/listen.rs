@@ -259,6 +259,20 @@ impl Subscription {
         self.announce();
     }
 
+    /// Takes what another one has heard of what is listened for here too.
+    pub(crate) fn heard_before(&self, early: &Self) {
+        let heard = std::mem::take(&mut *early.changed());
+        let mut changed = self.changed();
+        let wanted = |wish: Option<bool>| wish == Some(true);
+        changed.tools |= heard.tools && wanted(self.honoured.tools_list_changed);
+        changed.prompts |= heard.prompts && wanted(self.honoured.prompts_list_changed);
+        changed.resources |= heard.resources && wanted(self.honoured.resources_list_changed);
+        let updated = heard.updated.into_iter();
+        changed
+            .updated
+            .extend(updated.filter(|uri| self.listens_for(uri)));
+    }
+
     /// Is this resource listened for, or one that it lies below?
     fn listens_for(&self, uri: &str) -> bool {
         let wanted = self.honoured.resource_subscriptions.iter().flatten();
