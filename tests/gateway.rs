@@ -11,8 +11,9 @@ use compere::model::{
 };
 use compere::proto::Method;
 use compere::server::http::HttpOptions;
+use compere::server::http::bearer::Principal;
 use compere::{Limits, ServerHandle};
-use compere_tests::doors::{Door, Said, doors, request};
+use compere_tests::doors::{self, Door, Said, doors, request};
 use compere_tests::until;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -75,6 +76,9 @@ async fn act(app: App, stage: Stage, asked: Asked) -> Result<Box<str>, ErrorObje
     match asked.method() {
         Method::ToolsList => Ok(json!({"tools": [
             {"name": "act", "inputSchema": {"type": "object"}, "execution": {"taskSupport": "optional"}},
+            {"name": "marked", "inputSchema": {"type": "object", "properties": {
+                "region": {"type": "string", "x-mcp-header": "Region"},
+            }}},
         ]}).to_string().into()),
         Method::ResourcesRead => Err(ErrorObject::new(-32002, "There is no such resource")),
         Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
@@ -250,6 +254,47 @@ fn again(id: u32, first: &Value, asked: &Said, answer: &Value) -> Value {
 
 fn accept() -> Value {
     json!({"action": "accept", "content": {}})
+}
+
+/// What stands in a header too is held against it, once the tools were listed.
+#[tokio::test]
+async fn a_marked_parameter_is_what_its_header_says() {
+    let server = gateway(&Stage::default());
+    let options = HttpOptions::new().bearer(|token| Some(Principal::new(token)));
+    let mut service = server.http(options).unwrap();
+    let mut call = async |who: &str, region: Option<&str>| {
+        let params = json!({"name": "marked", "arguments": {"region": "north"}});
+        let call = request(1, "tools/call", params, able());
+        let token = format!("Bearer {who}");
+        let header = region.map(|region| ("mcp-param-region", region));
+        let headers: Vec<_> = [("authorization", &*token)]
+            .into_iter()
+            .chain(header)
+            .collect();
+        let said = doors::posted(&mut service, &call, &headers).await;
+        if said.code() == 0 {
+            assert_eq!(said.text(), "no marked", "{said:?}");
+        }
+        (said.status, said.code())
+    };
+    // Nobody knows yet.
+    assert_eq!(call("ada", None).await, (200, 0));
+    let mut lists = server
+        .http(HttpOptions::new().bearer(|token| Some(Principal::new(token))))
+        .unwrap();
+    let list = request(2, "tools/list", json!({}), able());
+    let bearer = [("authorization", "Bearer ada")];
+    let listed = doors::posted(&mut lists, &list, &bearer).await;
+    assert_eq!(
+        listed.answer["result"]["tools"].as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(call("ada", None).await, (400, -32020));
+    assert_eq!(call("ada", Some("south")).await, (400, -32020));
+    assert_eq!(call("ada", Some("north")).await, (200, 0));
+    assert_eq!(call("ada", Some("=?base64?bm9ydGg=?=")).await, (200, 0));
+    // Others may see other tools.
+    assert_eq!(call("bob", Some("south")).await, (200, 0));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 
 mod all;
 mod going;
+mod marks;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -639,6 +640,14 @@ impl StandIn {
                 let Outcome::Raw(result) = translate::result(method, &result, self.revision) else {
                     return ErrorObject::internal().into();
                 };
+                if method == Method::ToolsList
+                    && let Some(core) = self.core.upgrade()
+                {
+                    let limits = &core.options.limits;
+                    core.stand_ins
+                        .marks
+                        .learn(&self.key.principal, &result, limits);
+                }
                 match method {
                     Method::ToolsList
                     | Method::PromptsList

@@ -269,6 +269,9 @@ impl Dispatch {
         context: &mut TaskContext<'_>,
     ) -> Started {
         if self.session.core.options.behind.is_some() {
+            if let Err(error) = self.check_marked(conversation, inbound) {
+                return Started::Done(error.into());
+            }
             return self.stands_in(inbound, envelope, alone, context);
         }
         let Inbound { method, params, .. } = inbound;
@@ -301,6 +304,24 @@ impl Dispatch {
         }
         let rate = Some(conversation);
         self.route(rate, now, *method, params, revision, request, context)
+    }
+
+    /// Holds a call that goes on to somebody else against its headers, if its tool was listed here.
+    fn check_marked(
+        &self,
+        conversation: &impl Conversation,
+        inbound: &Inbound<'_>,
+    ) -> Result<(), ErrorObject> {
+        let Inbound { method, params, .. } = inbound;
+        let name = (*method == Method::ToolsCall).then(|| params.get_str("name"));
+        let Some(name) = name.flatten() else {
+            return Ok(());
+        };
+        let marks = &self.session.core.stand_ins.marks;
+        match marks.of(&self.session.principal, &name) {
+            Some(marks) => conversation.check_mirrored(&marks, params.node("arguments")),
+            None => Ok(()),
+        }
     }
 
     /// A request that a session answers which stands in for the client.

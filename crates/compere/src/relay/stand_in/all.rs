@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::Error;
 use crate::relay::stand_in::StandIn;
+use crate::relay::stand_in::marks::Marks;
 use crate::relay::unreachable_server;
 use crate::server::input::Input;
 use crate::server::session::SessionShared;
@@ -19,6 +20,8 @@ use crate::server::session::SessionShared;
 #[derive(Default)]
 pub(crate) struct StandIns {
     known: Mutex<HashMap<Key, Arc<OnceCell<Arc<StandIn>>>>>,
+    /// What stands in headers too.
+    pub(crate) marks: Marks,
     digests: RandomState,
 }
 
@@ -27,7 +30,7 @@ pub(crate) struct StandIns {
 pub(super) struct Key {
     /// The connection that it speaks on; 0 where requests have none.
     pub(super) connection: u64,
-    principal: Arc<str>,
+    pub(super) principal: Arc<str>,
     /// Of its name, its version, and what it can do.
     digest: u64,
 }
