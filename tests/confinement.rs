@@ -752,6 +752,23 @@ async fn named_hosts_are_reached_and_no_others() {
     waits.await.unwrap().unwrap();
 }
 
+/// A server that ends on anything but `initialize` is started twice, and each time gets its way out.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impatient_server_reaches_its_hosts() {
+    let there = echoing();
+    let place = format!("localhost:{}", there.port());
+    let settings = json!({"network": [place], "env": {"IMPATIENT": "1"}});
+    let host = host(&settings).await;
+    let tester = host.app("tester").await;
+    let found = tried_by(&tester, &[json!({"do": "through", "place": place})]).await;
+    assert_eq!(
+        found[0].2,
+        "OPEN HTTP/1.1 200 Connection established, then hello"
+    );
+    let words = host.status().servers[0].last_words.join("\n");
+    assert!(words.contains("this is no greeting"), "{words}");
+}
+
 #[test]
 fn what_is_no_host_is_not_named() {
     for text in [

@@ -220,9 +220,13 @@ def refused(action):
 
 
 def main():
+    greeted = "IMPATIENT" not in os.environ
     for line in lines():
         message = json.loads(line)
         method, params = message.get("method"), message.get("params") or {}
+        if not greeted and method != "initialize":
+            sys.exit("this is no greeting")
+        greeted = True
         if "id" not in message:
             continue
         if method == "initialize":

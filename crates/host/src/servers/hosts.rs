@@ -35,6 +35,8 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const REACH_TIME: Duration = Duration::from_secs(30);
 /// How long the launcher may take until it hands its listener over.
 const HAND_OVER: Duration = Duration::from_secs(10);
+/// How long after its start a process may be unknown.
+const STARTED: Duration = Duration::from_secs(1);
 /// Ways out at once, of one server.
 const AT_ONCE: usize = 64;
 /// Different hosts that are refused and said, of one start of a server.
@@ -173,23 +175,27 @@ impl HandOver {
         listener.set_nonblocking(true)?;
         Ok(Self { listener, name })
     }
+}
 
-    /// Takes the listener of this process, and of no other.
-    async fn take(self, process: &AtomicU32) -> io::Result<std::net::TcpListener> {
-        let listener = tokio::net::UnixListener::from_std(self.listener)?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            let peer = stream.peer_cred()?.pid();
-            let peer = peer.and_then(|peer| u32::try_from(peer).ok());
-            // It may be here before it is known which one it is.
-            while process.load(Ordering::Acquire) == 0 {
+/// Takes the listener of this process, and of no other.
+async fn take(
+    handing: &tokio::net::UnixListener,
+    process: &AtomicU32,
+) -> io::Result<std::net::TcpListener> {
+    loop {
+        let (stream, _) = handing.accept().await?;
+        let peer = stream.peer_cred()?.pid();
+        let peer = peer.and_then(|peer| u32::try_from(peer).ok());
+        // It may be here before it is known that it was started.
+        let known = async {
+            while peer != Some(process.load(Ordering::Acquire)) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            if peer == Some(process.load(Ordering::Acquire)) {
-                let stream = stream.into_std()?;
-                let taken = tokio::task::spawn_blocking(move || received(&stream));
-                return taken.await.map_err(io::Error::other)?;
-            }
+        };
+        if tokio::time::timeout(STARTED, known).await.is_ok() {
+            let stream = stream.into_std()?;
+            let taken = tokio::task::spawn_blocking(move || received(&stream));
+            return taken.await.map_err(io::Error::other)?;
         }
     }
 }
@@ -218,7 +224,7 @@ fn received(stream: &UnixStream) -> io::Result<std::net::TcpListener> {
     Ok(listener.into())
 }
 
-/// The way out of one start of a server; closed when this is dropped.
+/// The way out of a server; closed when this is dropped.
 pub(crate) struct WayOut(AbortHandle);
 
 impl Drop for WayOut {
@@ -230,23 +236,31 @@ impl Drop for WayOut {
 /// Says what was refused.
 pub(crate) type Say = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Waits for the listener of a process, and serves it.
+/// Waits for the listener of a process, and serves it; then for that of the process that is started in its
+/// place, if it ended over the question for its era.
 pub(crate) fn open(
     hand_over: HandOver,
     process: Arc<AtomicU32>,
     hosts: Vec<Named>,
     say: Say,
 ) -> WayOut {
+    let hosts = Arc::new(hosts);
     let task = tokio::spawn(async move {
-        let taken = tokio::time::timeout(HAND_OVER, hand_over.take(&process)).await;
-        let listener = taken.unwrap_or_else(|late| Err(late.into()));
-        let listener = listener.and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            TcpListener::from_std(listener)
-        });
-        match listener {
-            Ok(listener) => serve(listener, Arc::new(hosts), say).await,
-            Err(error) => say(&format!("its way to named hosts cannot be opened: {error}")),
+        let taking = async {
+            let handing = tokio::net::UnixListener::from_std(hand_over.listener)?;
+            let mut taken = tokio::time::timeout(HAND_OVER, take(&handing, &process)).await??;
+            loop {
+                taken.set_nonblocking(true)?;
+                let listener = TcpListener::from_std(taken)?;
+                taken = tokio::select! {
+                    () = serve(listener, hosts.clone(), say.clone()) => return Ok(()),
+                    next = take(&handing, &process) => next?,
+                };
+            }
+        };
+        if let Err(error) = taking.await {
+            let error: io::Error = error;
+            say(&format!("its way to named hosts cannot be opened: {error}"));
         }
     });
     WayOut(task.abort_handle())
