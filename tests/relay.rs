@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use compere::client::Target;
 use compere::prelude::*;
 use compere::server::http::HttpOptions;
@@ -11,9 +12,14 @@ use compere::transport::stream;
 use compere::{ErrorKind, Limits, Relay, Revision};
 use compere_testkit::script::Script;
 use compere_tests::until;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
+use tower_service::Service;
 
 /// A client and a server, both played by the test, with a relay between them.
 struct Between {
@@ -549,6 +555,54 @@ async fn a_client_without_a_session_reaches_one() {
         (&done["id"], &done["result"]["resultType"]),
         (&json!(8), &json!("complete"))
     );
+}
+
+/// What stands before a server over HTTP may refuse a session in no words of the protocol.
+#[tokio::test]
+async fn a_status_may_say_that_there_are_no_sessions() {
+    for (status, is_reached) in [(404, true), (405, true), (403, false), (503, false)] {
+        let server = Server::new("newest", "1")
+            .revisions(&[Revision::V2026_07_28])
+            .tool_fn("hello", || async { "hello" });
+        let service = server.start().unwrap().http(HttpOptions::new()).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+                    let mut service = service.clone();
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = body.collect().await.unwrap().to_bytes();
+                        if body.is_empty() || body.windows(12).any(|part| part == b"\"initialize\"")
+                        {
+                            let refusal = Response::builder().status(status);
+                            let body = Full::new(Bytes::from("No."));
+                            return Ok(refusal.body(Either::Left(body)).unwrap());
+                        }
+                        let request = Request::from_parts(head, Full::new(body));
+                        let answered = Service::call(&mut service, request).await;
+                        answered.map(|answer| answer.map(Either::Right))
+                    }
+                });
+                let serving = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), answer);
+                tokio::spawn(serving);
+            }
+        });
+        let url = format!("http://{address}/mcp");
+        let relay = Relay::new(move |client| client.connect(url.clone()));
+        let client = Client::builder("c", "1").revisions(Revision::NEGOTIABLE);
+        let connected = client.connect(relay.start().unwrap()).await;
+        assert_eq!(connected.is_ok(), is_reached, "{status}: {connected:?}");
+        if let Ok(client) = connected {
+            assert_eq!(
+                client.call("hello", ()).await.unwrap().joined_text(),
+                "hello"
+            );
+        }
+    }
 }
 
 /// Who refuses for another reason is refused.

@@ -506,12 +506,11 @@ impl ClientBuilder {
             first.revisions = sessions;
         }
         let connected = first.open(target).await;
-        let is_refused = |error: &Error| {
-            error.refusal().is_some()
-                || matches!(
-                    error.kind(),
-                    ErrorKind::Protocol(compere_proto::Error::PeerIncompatible(_))
-                )
+        let is_refused = |error: &Error| match error.kind() {
+            ErrorKind::Protocol(compere_proto::Error::PeerIncompatible(_)) => true,
+            // Who must not come, or not now, learns no more by another question.
+            ErrorKind::HttpStatus(status) => matches!(status, 400 | 404 | 405 | 501),
+            _ => error.refusal().is_some(),
         };
         match (&connected, again) {
             (Err(error), Some(target)) if is_refused(error) => {
