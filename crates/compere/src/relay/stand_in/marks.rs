@@ -39,15 +39,15 @@ impl Marks {
 
     /// Learns from a page of tools. A tool whose marks break a rule has none here: clients leave it out.
     pub(super) fn learn(&self, principal: &Arc<str>, page: &str, limits: &Limits) {
-        let mut known = self.lock();
-        let has_some = known.get(principal).is_some_and(|tools| !tools.is_empty());
-        // Most tools have none.
-        if !has_some && !page.contains("x-mcp-header") {
+        // Most tools have none, and nobody has to forget any.
+        let is_known = self.lock().contains_key(principal);
+        if !is_known && !page.contains("x-mcp-header") {
             return;
         }
         let Ok(page) = serde_json::from_str::<Page>(page) else {
             return;
         };
+        let mut known = self.lock();
         if known.len() >= limits.sessions && !known.contains_key(principal) {
             // Whoever lists the tools again is known again.
             known.clear();
