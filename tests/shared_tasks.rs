@@ -421,8 +421,15 @@ async fn sessions_share_their_tasks() {
 /// Listens for a task at an instance that does not work on it.
 #[tokio::test]
 async fn whoever_listens_elsewhere_is_told() {
-    let (store, bus, done) = (MemoryTasks::new(), Carrier::default(), Done::default());
-    let mut services = instances(same(&store, 2), Some(&bus), &done);
+    let bus = Carrier::default();
+    for bus in [Some(&bus), None] {
+        listens_elsewhere(bus).await;
+    }
+}
+
+async fn listens_elsewhere(bus: Option<&Carrier>) {
+    let (store, done) = (MemoryTasks::new(), Done::default());
+    let mut services = instances(same(&store, 2), bus, &done);
     let made = say(&mut services[0], "ada", &call(1, "waits")).await;
     let id = made.answer["result"]["taskId"].clone();
     let filter = json!({"notifications": {"taskIds": [id, "of nobody"]}});

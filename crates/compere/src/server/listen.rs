@@ -189,6 +189,7 @@ impl Subscription {
         self.changed().tasks = own.iter().cloned().collect();
         let _ = self.tasks.set(own);
         self.speak_through(call);
+        let mut last: HashMap<String, Value> = HashMap::new();
         loop {
             let told = self.tasks_changed.notified();
             let next = {
@@ -198,15 +199,25 @@ impl Subscription {
                     None => changed.tasks.pop_first(),
                 }
             };
-            match next {
-                None => told.await,
-                // One that has expired meanwhile has nothing more to say.
-                Some(id) => {
-                    if let Ok(task) = place.find(&id).await {
-                        self.changed().shown = Some(task.shown());
-                        self.announce();
-                    }
+            let Some(id) = next else {
+                place.changed(told).await;
+                if place.is_shared() {
+                    // Whoever changed one may not be able to say so.
+                    let own = self.tasks.get().into_iter().flatten();
+                    let open = own.filter(|id| !last.get(*id).is_some_and(is_over));
+                    self.changed().tasks.extend(open.cloned());
                 }
+                continue;
+            };
+            // One that has expired meanwhile has nothing more to say.
+            let Ok(task) = place.find(&id).await else {
+                continue;
+            };
+            let shown = task.shown();
+            if last.get(&id) != Some(&shown) {
+                self.changed().shown = Some(shown.clone());
+                last.insert(id, shown);
+                self.announce();
             }
         }
     }
@@ -366,6 +377,14 @@ impl Drop for Subscription {
             self.session.tell_unsubscribed(uri);
         }
     }
+}
+
+/// Does nothing follow of a task that was shown so?
+fn is_over(shown: &Value) -> bool {
+    matches!(
+        shown["status"].as_str(),
+        Some("completed" | "failed" | "cancelled")
+    )
 }
 
 /// What became of the next message.

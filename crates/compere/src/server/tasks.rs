@@ -254,8 +254,13 @@ impl Place {
         watched
     }
 
+    /// May others change what is here?
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// Waits for a change, or until it is time to look: others may change what is shared and cannot say so.
-    async fn changed(&self, changed: impl Future<Output = ()>) {
+    pub(crate) async fn changed(&self, changed: impl Future<Output = ()>) {
         if !self.is_shared {
             return changed.await;
         }
